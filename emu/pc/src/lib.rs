@@ -1,0 +1,1 @@
+//! The PC board around the processor: memory, chips, virtual time, boot.

@@ -1,0 +1,1 @@
+//! Image files in, a plan of what to place where out.

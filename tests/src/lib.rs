@@ -1,0 +1,1 @@
+//! Whole-machine, differential and robustness tests, and benchmarks.

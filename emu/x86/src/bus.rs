@@ -77,6 +77,8 @@ pub trait Bus {
     fn ram_mut(&mut self) -> &mut Ram;
     /// What stands behind frame number `frame` (physical address >> 12), address masking such as A20 applied.
     fn frame(&self, frame: u64) -> Frame;
+    /// The physical address of a byte of [`Bus::ram`]: the inverse of [`Bus::frame`] (any, where there are several).
+    fn phys_of(&self, offset: usize) -> Phys;
     /// A number that changes whenever an answer of [`Bus::frame`] may have changed.
     fn layout(&self) -> u32;
     /// Reads a register; unclaimed addresses read as all ones.

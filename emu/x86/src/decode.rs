@@ -1,0 +1,209 @@
+//! From bytes to [`Op`]: decoded by iced-x86, operands resolved into slots.
+
+use iced_x86::{Code, CpuidFeature, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{OpCodeOperandKind, OpKind, Register};
+
+use crate::bus::Bus;
+use crate::execute::{self, Shape};
+use crate::model::{Features, Model};
+use crate::observe::Observer;
+use crate::op::{Op, Rep};
+use crate::regs::ZERO;
+
+/// The longest instruction.
+pub const MAX_LENGTH: usize = 15;
+
+/// What decoding at some bytes gave.
+pub enum Decoded<B, O> {
+    /// A lowered instruction (#UD and the like are lowered too).
+    Op(Op<B, O>),
+    /// The bytes end within the instruction.
+    NeedsMore,
+}
+
+/// Decodes the instruction at the start of `bytes` (of which only the first 15 count); `start` is its offset in the
+/// block being built.
+pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, start: u16) -> Decoded<B, O> {
+    let bytes = &bytes[..bytes.len().min(MAX_LENGTH)];
+    let bitness = if is_32bit { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bitness, bytes, 0, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    if instruction.code() == Code::INVALID {
+        if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < MAX_LENGTH {
+            return Decoded::NeedsMore;
+        }
+        let body = if is_too_long(bytes, bitness) { execute::too_long } else { execute::undefined };
+        let mut op = Op::new(body, Code::INVALID as u16);
+        op.start = start;
+        op.len = instruction.len().max(1) as u8;
+        op.jumps = true;
+        return Decoded::Op(op);
+    }
+    Decoded::Op(lower(&instruction, model, start))
+}
+
+/// Whether 15 bytes are the beginning of an instruction that would be fine but for its length: more than 15 bytes
+/// can only come from prefixes, so it must decode without some of them.
+fn is_too_long(bytes: &[u8], bitness: u32) -> bool {
+    if bytes.len() < MAX_LENGTH {
+        return false;
+    }
+    let is_prefix = |b: u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    let prefixes = bytes.iter().take_while(|&&b| is_prefix(b)).count();
+    (1..=prefixes).any(|cut| {
+        let mut padded = [0; 2 * MAX_LENGTH];
+        padded[..MAX_LENGTH - cut].copy_from_slice(&bytes[cut..]);
+        let mut decoder = Decoder::with_ip(bitness, &padded, 0, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        instruction.code() != Code::INVALID && instruction.len() + cut > MAX_LENGTH
+    })
+}
+
+/// Lowers a decoded instruction.
+pub fn lower<B: Bus, O: Observer>(instruction: &Instruction, model: &Model, start: u16) -> Op<B, O> {
+    let code = instruction.code();
+    let memory = (0..instruction.op_count()).any(|n| instruction.op_kind(n) == OpKind::Memory);
+    let body = if !model.executes(code) {
+        execute::undefined
+    } else {
+        execute::handler(Shape { code, memory }).unwrap_or(execute::unimplemented)
+    };
+    let mut op = Op::new(body, code as u16);
+    op.start = start;
+    op.len = instruction.len() as u8;
+    op.operand16 = instruction.code().op_code().operand_size() == 16;
+    op.rep = if instruction.has_repne_prefix() {
+        Rep::Repne
+    } else if instruction.has_repe_prefix() {
+        Rep::Rep
+    } else {
+        Rep::None
+    };
+    op.jumps = instruction.flow_control() != FlowControl::Next
+        || (op.rep != Rep::None && instruction.is_string_instruction());
+
+    let kinds = code.op_code().op_kinds();
+    let mut immediates = 0;
+    for n in 0..instruction.op_count() {
+        match instruction.op_kind(n) {
+            OpKind::Register => place_register(&mut op, kinds[n as usize], instruction.op_register(n)),
+            OpKind::Memory => place_memory(&mut op, instruction),
+            OpKind::NearBranch16 | OpKind::NearBranch32 => {
+                op.imm = (instruction.near_branch_target() as u32).wrapping_sub(instruction.len() as u32);
+            }
+            OpKind::FarBranch16 => {
+                op.imm = instruction.far_branch16() as u32;
+                op.imm2 = instruction.far_branch_selector();
+            }
+            OpKind::FarBranch32 => {
+                op.imm = instruction.far_branch32();
+                op.imm2 = instruction.far_branch_selector();
+            }
+            OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => {
+                op.address_mask = 0xffff;
+                place_string_segment(&mut op, instruction);
+            }
+            OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => {
+                place_string_segment(&mut op, instruction);
+            }
+            _ => {
+                let value = instruction.immediate(n) as u32;
+                if immediates == 0 {
+                    op.imm = value
+                } else {
+                    op.imm2 = value as u16
+                }
+                immediates += 1;
+            }
+        }
+    }
+    op
+}
+
+/// The source of a string instruction takes the override; its destination is always in ES.
+fn place_string_segment<B, O>(op: &mut Op<B, O>, instruction: &Instruction) {
+    let segment = instruction.memory_segment();
+    if segment != Register::None {
+        op.segment = segment.number() as u8;
+    }
+}
+
+fn place_register<B, O>(op: &mut Op<B, O>, kind: OpCodeOperandKind, register: Register) {
+    use OpCodeOperandKind as K;
+    let number = register.number() as u8;
+    match kind {
+        K::r8_or_mem | K::r16_or_mem | K::r32_or_mem => op.rm = number,
+        K::r16_rm | K::r32_rm => op.rm = number,
+        K::r32_vvvv => op.reg2 = number,
+        K::al | K::cl | K::ax | K::dx | K::eax => {}
+        _ => op.reg = number,
+    }
+}
+
+fn place_memory<B, O>(op: &mut Op<B, O>, instruction: &Instruction) {
+    let slot = |register: Register| match register {
+        Register::None => ZERO,
+        register => register.number() as u8,
+    };
+    let (base, index) = (instruction.memory_base(), instruction.memory_index());
+    op.base = slot(base);
+    op.index = slot(index);
+    op.scale = instruction.memory_index_scale().trailing_zeros() as u8;
+    op.disp = instruction.memory_displacement32();
+    op.segment = instruction.memory_segment().number() as u8;
+    let size = [base, index].iter().find(|r| **r != Register::None).map(|r| r.size());
+    if size.unwrap_or(instruction.memory_displ_size() as usize) == 2 {
+        op.address_mask = 0xffff;
+    }
+}
+
+impl Model {
+    /// Whether the model knows the opcode at all; if not, it is #UD.
+    pub fn executes(&self, code: Code) -> bool {
+        code.cpuid_features().iter().all(|&feature| match feature {
+            CpuidFeature::INTEL8086
+            | CpuidFeature::INTEL8086_ONLY
+            | CpuidFeature::INTEL186
+            | CpuidFeature::INTEL286
+            | CpuidFeature::INTEL386
+            | CpuidFeature::FPU
+            | CpuidFeature::FPU287
+            | CpuidFeature::FPU387
+            | CpuidFeature::PAUSE => true,
+            CpuidFeature::INTEL486 => self.has(Features::I486),
+            CpuidFeature::CPUID => self.has(Features::CPUID),
+            CpuidFeature::TSC => self.has(Features::TSC),
+            CpuidFeature::MSR => self.has(Features::MSR),
+            CpuidFeature::CX8 => self.has(Features::CX8),
+            CpuidFeature::SEP => self.has(Features::SEP),
+            CpuidFeature::CMOV => self.has(Features::CMOV),
+            CpuidFeature::CLFSH => self.has(Features::CLFSH),
+            CpuidFeature::CLFLUSHOPT => self.has(Features::CLFLUSHOPT),
+            CpuidFeature::CLWB => self.has(Features::CLWB),
+            CpuidFeature::MULTIBYTENOP => self.has(Features::NOPL),
+            CpuidFeature::RDPMC => self.has(Features::PMC),
+            CpuidFeature::RDTSCP => self.has(Features::RDTSCP),
+            CpuidFeature::SMAP => self.has(Features::SMAP),
+            CpuidFeature::POPCNT => self.has(Features::POPCNT),
+            CpuidFeature::LZCNT => self.has(Features::LZCNT),
+            CpuidFeature::BMI1 => self.has(Features::BMI1),
+            CpuidFeature::BMI2 => self.has(Features::BMI2),
+            CpuidFeature::MOVBE => self.has(Features::MOVBE),
+            CpuidFeature::RDRAND => self.has(Features::RDRAND),
+            CpuidFeature::RDSEED => self.has(Features::RDSEED),
+            CpuidFeature::ADX => self.has(Features::ADX),
+            CpuidFeature::PREFETCHW => self.has(Features::PREFETCHW),
+            CpuidFeature::RDPID => self.has(Features::RDPID),
+            CpuidFeature::MMX => self.has(Features::MMX),
+            CpuidFeature::FXSR => self.has(Features::FXSR),
+            CpuidFeature::SSE => self.has(Features::SSE),
+            CpuidFeature::SSE2 => self.has(Features::SSE2),
+            _ => false,
+        })
+    }
+
+    /// What EDX holds after RESET, and CPUID leaf 1 gives in EAX.
+    pub fn signature(&self) -> u32 {
+        0
+    }
+}

@@ -1,0 +1,11 @@
+//! The x87 instructions that set, store and check state; the arithmetic is not there yet.
+
+use crate::bus::Bus;
+use crate::execute::Shape;
+use crate::observe::Observer;
+use crate::op::Handler;
+
+/// The bodies of this family.
+pub fn handler<B: Bus, O: Observer>(_shape: Shape) -> Option<Handler<B, O>> {
+    None
+}

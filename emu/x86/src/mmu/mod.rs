@@ -1,0 +1,386 @@
+//! From segment and offset to a place in memory: segmentation, then the TLB, then the page walk.
+//!
+//! [`Cpu::translate`] and its kin make every check and return a [`Place`]; loading and storing at a place cannot
+//! fail. So an instruction first gets all its places, then computes, then commits.
+
+mod debug;
+pub mod front;
+mod place;
+mod system;
+pub mod tlb;
+pub mod walk;
+
+pub use debug::{Breakpoint, Watch, breakpoints};
+pub use place::{Place, Spot};
+
+use crate::bus::{Bus, Frame, Phys};
+use crate::cpu::Cpu;
+use crate::fault::{Exec, Fault};
+use crate::flags;
+use crate::observe::{Asker, Control, Observer, Outcome, Step, Translation};
+use crate::width::Cell;
+use tlb::FlushCause;
+use walk::{Access, Entries, Kind, Level, PagingMode, Privilege};
+
+/// What an operand is translated for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Intent {
+    /// To be read.
+    Read,
+    /// To be written.
+    Write,
+    /// To be read, then written: faults as a write.
+    ReadWrite,
+}
+
+impl Intent {
+    /// Whether memory will be written.
+    #[inline(always)]
+    pub fn writes(self) -> bool {
+        !matches!(self, Intent::Read)
+    }
+}
+
+/// The translation of the page that instructions are being fetched from. The processor asks the TLB for it when
+/// control enters another page and after everything that discards prefetched code, not for each instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FetchPage {
+    /// Linear address of the page.
+    pub linear: u32,
+    /// Where it leads.
+    pub spot: Spot,
+    /// Its physical address.
+    pub phys: Phys,
+}
+
+/// The walk's access to memory: through the bus, noting steps for the observer.
+struct Walker<'a, B> {
+    bus: &'a mut B,
+    now: crate::bus::Ticks,
+    steps: [Step; 3],
+    count: usize,
+    updates: [(Phys, u32, u64); 3],
+    update_count: usize,
+}
+
+impl<B: Bus> Entries for Walker<'_, B> {
+    fn read(&mut self, at: Phys, bytes: u32) -> u64 {
+        match self.bus.frame(at.0 >> 12) {
+            Frame::Ram(page) | Frame::Rom(page) => {
+                let offset = page + (at.0 & 0xfff) as usize;
+                if bytes == 8 {
+                    u64::load(self.bus.ram(), offset)
+                } else {
+                    u32::load(self.bus.ram(), offset) as u64
+                }
+            }
+            Frame::Device => place::read_device(self.bus, at, bytes, self.now),
+        }
+    }
+
+    fn set_bits(&mut self, at: Phys, bytes: u32, value: u64, bits: u64) {
+        // only the low byte holds accessed and dirty bits; the guest runs between instructions, so nothing intervenes
+        if let Frame::Ram(page) = self.bus.frame(at.0 >> 12) {
+            self.bus.ram_mut().write(page + (at.0 & 0xfff) as usize, &[(value | bits) as u8]);
+        }
+        if let Some(step) = self.steps[..self.count].iter_mut().rev().find(|step| step.at == Some(at)) {
+            step.set |= bits;
+        }
+        self.updates[self.update_count.min(2)] = (at, bytes, value | bits);
+        self.update_count += 1;
+    }
+
+    fn step(&mut self, level: Level, at: Option<Phys>, value: u64) {
+        self.steps[self.count.min(2)] = Step { level, at, value, set: 0 };
+        self.count = (self.count + 1).min(3);
+    }
+}
+
+impl<B: Bus, O: Observer> Cpu<B, O> {
+    /// Translates a program's access of `W` at `offset` in segment register `segment`: type and limit checks, then
+    /// alignment, then paging; #GP(0) or #SS(0), #AC, #PF in this order.
+    #[inline(always)]
+    pub fn translate<W: Cell>(&mut self, segment: usize, offset: u32, intent: Intent) -> Exec<Place<W>> {
+        let register = &self.state.segs[segment];
+        let valid = if intent.writes() {
+            register.can_write(offset, W::BYTES)
+                && (intent == Intent::Write || register.can_read(offset, W::BYTES))
+        } else {
+            register.can_read(offset, W::BYTES)
+        };
+        if !valid {
+            return Err(self.raise(Self::segment_fault(segment)));
+        }
+        let linear = register.base.wrapping_add(offset);
+        let write = intent.writes();
+        if let Some(entry) = self.front.get(self.class, write, linear, W::BYTES) {
+            let (page, slot) = (entry.page, entry.slot);
+            self.tlb.touch(slot);
+            self.tlb.counters.hits[self.counter_row][write as usize] += 1;
+            return Ok(Place::ram(page | (linear & 0xfff) as u64));
+        }
+        self.translate_slowly(linear, intent, Asker::Program { segment: segment as u8, offset })
+    }
+
+    /// The way of an access that the front table does not serve.
+    #[inline(never)]
+    fn translate_slowly<W: Cell>(&mut self, linear: u32, intent: Intent, asker: Asker) -> Exec<Place<W>> {
+        if self.check_alignment && linear & (W::BYTES - 1) != 0 {
+            return Err(self.raise(Fault::Alignment));
+        }
+        let access = Access {
+            kind: if intent.writes() { Kind::Write } else { Kind::Read },
+            privilege: self.program_privilege(),
+        };
+        let place = self.place::<W>(linear, access, asker)?;
+        if self.data_breakpoints {
+            self.match_data_breakpoints(linear, W::BYTES, intent.writes());
+        }
+        Ok(place)
+    }
+
+    /// The privilege of the program's own accesses at the current CPL.
+    pub fn program_privilege(&self) -> Privilege {
+        if self.cpl == 3 {
+            Privilege::User
+        } else {
+            Privilege::Supervisor { ac: self.flags.system(flags::AC) }
+        }
+    }
+
+    /// Translates `W` at a linear address, across a page boundary if need be, for anyone.
+    pub fn place<W: Cell>(&mut self, linear: u32, access: Access, asker: Asker) -> Exec<Place<W>> {
+        let first_bytes = (0x1000 - (linear & 0xfff)).min(W::BYTES);
+        if first_bytes == W::BYTES {
+            let (spot, _) = self.translate_page(linear, W::BYTES, access, asker)?;
+            return Ok(Place::within(spot));
+        }
+        let (first, _) = self.translate_page(linear, first_bytes, access, asker)?;
+        let next = linear.wrapping_add(first_bytes);
+        let (second, _) = self.translate_page(next, W::BYTES - first_bytes, access, asker)?;
+        Ok(Place::across(first, second))
+    }
+
+    /// Translates the code byte at `eip`'s linear address for a fetch.
+    pub fn translate_fetch(&mut self, linear: u32, eip: u32) -> Exec<(Spot, Phys)> {
+        let access = Access { kind: Kind::Fetch, privilege: self.program_privilege() };
+        self.translate_page(linear, 1, access, Asker::Fetch { eip })
+    }
+
+    /// Translates within one page: the TLB, else the walk (SDM 3A "Paging", "Caching Translation Information").
+    pub fn translate_page(
+        &mut self,
+        linear: u32,
+        bytes: u32,
+        access: Access,
+        asker: Asker,
+    ) -> Exec<(Spot, Phys)> {
+        if self.paging.mode == PagingMode::Off {
+            self.tlb.counters.hits[4][access.kind as usize] += 1;
+            let phys = Phys(linear as u64);
+            let scratch = self.tlb.scratch();
+            let spot = self.spot(phys, access, linear, scratch);
+            self.show(asker, access, linear, bytes, Some(phys), Outcome::Unpaged);
+            return Ok((spot, phys));
+        }
+        let row = self.cpl as usize & 3;
+        let kind = access.kind;
+        let cached = self.tlb.lookup(kind, linear);
+        if let Some(slot) = cached {
+            let entry = *self.tlb.entry(slot);
+            if !entry.rights.permit(access, &self.paging) {
+                // Manual: what is cached may be stale and may fault; the fault itself drops the entry.
+                let code = self.paging.error_code(access, walk::CODE_P);
+                let outcome = Outcome::Fault { steps: &[], cached: Some(&entry), code };
+                self.show(asker, access, linear, bytes, None, outcome);
+                return Err(self.page_fault(linear, code));
+            }
+            if entry.dirty || kind != Kind::Write {
+                self.tlb.counters.hits[row][kind as usize] += 1;
+                self.tlb.touch(slot);
+                let phys = entry.phys(linear);
+                let spot = self.spot(phys, access, linear, slot);
+                self.show(asker, access, linear, bytes, Some(phys), Outcome::Hit { slot, entry: &entry });
+                return Ok((spot, phys));
+            }
+        }
+        self.walk_and_fill(linear, bytes, access, asker, cached)
+    }
+
+    /// A TLB miss, or a first write to a clean page (`cached`).
+    #[inline(never)]
+    fn walk_and_fill(
+        &mut self,
+        linear: u32,
+        bytes: u32,
+        access: Access,
+        asker: Asker,
+        cached: Option<tlb::Slot>,
+    ) -> Exec<(Spot, Phys)> {
+        let now = self.now();
+        let paging = self.paging;
+        let mut walker = Walker {
+            bus: &mut self.bus,
+            now,
+            steps: [Step { level: Level::Pde, at: None, value: 0, set: 0 }; 3],
+            count: 0,
+            updates: [(Phys(0), 0, 0); 3],
+            update_count: 0,
+        };
+        let result = walk::walk(&paging, &mut walker, linear, access);
+        let Walker { steps, count, updates, update_count, .. } = walker;
+        self.leave |= self.bus.ram().code_was_written();
+        if O::ACTIVE && self.observer.wants_stores() {
+            let at = self.at();
+            for &(phys, bytes, value) in &updates[..update_count.min(3)] {
+                self.observer.store(&at, phys, bytes, value);
+            }
+        }
+        let counters = &mut self.tlb.counters;
+        counters.misses[self.state.cpl as usize & 3][access.kind as usize] += 1;
+        counters.walks += 1;
+        counters.dirty_walks += cached.is_some() as u64;
+        match result {
+            Ok(leaf) => {
+                counters.walk_reads += leaf.reads as u64;
+                let (slot, evicted) = self.tlb.fill(access.kind, linear, &leaf, cached);
+                if let Some(old) = &evicted {
+                    if old.shift > 12 {
+                        self.front.flush_slot(slot);
+                    } else {
+                        self.front.flush_page(old.linear);
+                    }
+                }
+                if cached.is_some() {
+                    self.front.flush_page(linear);
+                }
+                let phys = self.tlb.entry(slot).phys(linear);
+                let spot = self.spot(phys, access, linear, slot);
+                let outcome = Outcome::Walk {
+                    steps: &steps[..count],
+                    leaf: &leaf,
+                    slot,
+                    evicted: evicted.as_ref(),
+                    for_dirty: cached.is_some(),
+                };
+                self.show(asker, access, linear, bytes, Some(phys), outcome);
+                Ok((spot, phys))
+            }
+            Err(fault) => {
+                counters.walk_reads += fault.reads as u64;
+                let outcome = Outcome::Fault { steps: &steps[..count], cached: None, code: fault.code };
+                self.show(asker, access, linear, bytes, None, outcome);
+                Err(self.page_fault(linear, fault.code))
+            }
+        }
+    }
+
+    /// Records #PF; it drops the address's translations (SDM 3A "Operations that Invalidate TLBs").
+    fn page_fault(&mut self, linear: u32, code: u16) -> crate::fault::Raised {
+        self.tlb.counters.faults += 1;
+        if self.tlb.flush_page(linear, FlushCause::PageFault) {
+            self.front.flush_page(linear);
+            let change = Control::Flush { cause: FlushCause::PageFault, linear: Some(linear) };
+            self.show_control(change);
+        }
+        self.raise(Fault::Page { address: linear, code })
+    }
+
+    /// Where a translated access leads, entering the page in the front table if it may be there.
+    fn spot(&mut self, phys: Phys, access: Access, linear: u32, slot: tlb::Slot) -> Spot {
+        let write = access.kind == Kind::Write;
+        let watched = O::ACTIVE && self.observer.wants_stores();
+        match self.bus.frame(phys.0 >> 12) {
+            Frame::Ram(page) => {
+                let has_code = self.bus.ram().page_has_code(page);
+                let direct = access.privilege == self.program_privilege() && access.kind != Kind::Fetch;
+                if direct && !(write && has_code) {
+                    self.front.fill(self.class, write, linear, page as u64, slot);
+                }
+                let offset = page as u64 | phys.0 & 0xfff;
+                if write && (has_code || watched) { Spot::watched(offset) } else { Spot::ram(offset) }
+            }
+            Frame::Rom(page) if !write => {
+                if access.privilege == self.program_privilege() && access.kind != Kind::Fetch {
+                    self.front.fill(self.class, false, linear, page as u64, slot);
+                }
+                Spot::ram(page as u64 | phys.0 & 0xfff)
+            }
+            _ => Spot::device(phys),
+        }
+    }
+
+    /// Drops what the front table and the fetch page hold; the TLB stays as it is.
+    pub fn forget_front(&mut self) {
+        self.front.flush();
+        self.fetch_page = None;
+        self.leave_block();
+    }
+
+    /// MOV CR3 and task switches: everything but global entries goes; with the `tagged` what-if, nothing does.
+    pub fn flush_tlb_non_global(&mut self, cause: FlushCause) {
+        self.forget_front();
+        if self.tlb.geometry().tagged {
+            let cr3 = self.cr3 as u64;
+            let bus = &mut self.bus;
+            let now = self.state.clock.at(self.state.retired + self.done as u64);
+            let bytes = if self.paging.mode == PagingMode::Pae { 8 } else { 4 };
+            self.tlb.switch_tag(cr3, |entry| {
+                const STATUS: u64 = walk::A | walk::D;
+                entry.sources.iter().filter(|s| s.value != 0).all(|source| {
+                    let mut walker = Walker {
+                        bus: &mut *bus,
+                        now,
+                        steps: [Step { level: Level::Pde, at: None, value: 0, set: 0 }; 3],
+                        count: 0,
+                        updates: [(Phys(0), 0, 0); 3],
+                        update_count: 0,
+                    };
+                    (walker.read(source.at, bytes) ^ source.value) & !STATUS == 0
+                })
+            });
+        } else {
+            self.tlb.flush_non_global(cause);
+        }
+        self.show_control(Control::Flush { cause, linear: None });
+    }
+
+    /// Everything goes, global entries too.
+    pub fn flush_tlb_all(&mut self, cause: FlushCause) {
+        self.forget_front();
+        self.tlb.flush_all(cause);
+        self.show_control(Control::Flush { cause, linear: None });
+    }
+
+    /// INVLPG: the page of `linear` goes, global or not.
+    pub fn flush_tlb_page(&mut self, linear: u32) {
+        self.tlb.flush_page(linear, FlushCause::Invlpg);
+        self.forget_front();
+        self.show_control(Control::Flush { cause: FlushCause::Invlpg, linear: Some(linear) });
+    }
+
+    /// Tells the observer of a control change.
+    #[inline(always)]
+    pub fn show_control(&mut self, change: Control) {
+        if O::ACTIVE {
+            let at = self.at();
+            self.observer.control(&at, change);
+        }
+    }
+
+    #[inline(always)]
+    fn show(
+        &mut self,
+        asker: Asker,
+        access: Access,
+        linear: u32,
+        bytes: u32,
+        phys: Option<Phys>,
+        outcome: Outcome<'_>,
+    ) {
+        if O::ACTIVE && self.observer.wants_translations() {
+            let at = self.at();
+            self.observer.translation(&at, &Translation { asker, access, linear, bytes, phys, outcome });
+        }
+    }
+}

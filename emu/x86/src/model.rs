@@ -1,0 +1,111 @@
+//! Processor models as data: what a processor has, which bits it reserves, what CPUID says.
+
+bitflags::bitflags! {
+    /// What a processor model has beyond the 80386.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Features: u64 {
+        /// The additions of the 80486: BSWAP, XADD, CMPXCHG, INVLPG, WBINVD, AC and AM, WP, NE.
+        const I486 = 1 << 0;
+        /// CPUID and EFLAGS.ID.
+        const CPUID = 1 << 1;
+        /// Virtual-8086 mode extensions, VIF and VIP, PVI.
+        const VME = 1 << 2;
+        /// Debugging extensions: I/O breakpoints, #UD for DR4 and DR5.
+        const DE = 1 << 3;
+        /// 4 MiB pages.
+        const PSE = 1 << 4;
+        /// Time-stamp counter.
+        const TSC = 1 << 5;
+        /// RDMSR, WRMSR.
+        const MSR = 1 << 6;
+        /// Physical address extension.
+        const PAE = 1 << 7;
+        /// CMPXCHG8B.
+        const CX8 = 1 << 8;
+        /// SYSENTER, SYSEXIT.
+        const SEP = 1 << 9;
+        /// Global pages.
+        const PGE = 1 << 10;
+        /// CMOVcc.
+        const CMOV = 1 << 11;
+        /// PSE-36.
+        const PSE36 = 1 << 12;
+        /// CLFLUSH.
+        const CLFSH = 1 << 13;
+        /// Multi-byte NOP (P6).
+        const NOPL = 1 << 14;
+        /// RDPMC.
+        const PMC = 1 << 15;
+        /// No-execute.
+        const NX = 1 << 16;
+        /// RDTSCP.
+        const RDTSCP = 1 << 17;
+        /// SMEP.
+        const SMEP = 1 << 18;
+        /// SMAP, STAC, CLAC.
+        const SMAP = 1 << 19;
+        /// UMIP.
+        const UMIP = 1 << 20;
+        /// POPCNT.
+        const POPCNT = 1 << 21;
+        /// LZCNT.
+        const LZCNT = 1 << 22;
+        /// BMI1, TZCNT among it.
+        const BMI1 = 1 << 23;
+        /// BMI2.
+        const BMI2 = 1 << 24;
+        /// MOVBE.
+        const MOVBE = 1 << 25;
+        /// RDRAND.
+        const RDRAND = 1 << 26;
+        /// RDSEED.
+        const RDSEED = 1 << 27;
+        /// ADCX, ADOX.
+        const ADX = 1 << 28;
+        /// The x87 unit.
+        const FPU = 1 << 29;
+        /// MMX.
+        const MMX = 1 << 30;
+        /// FXSAVE, FXRSTOR.
+        const FXSR = 1 << 31;
+        /// SSE.
+        const SSE = 1 << 32;
+        /// SSE2.
+        const SSE2 = 1 << 33;
+        /// PREFETCHW and its kin.
+        const PREFETCHW = 1 << 34;
+        /// CLFLUSHOPT.
+        const CLFLUSHOPT = 1 << 35;
+        /// CLWB.
+        const CLWB = 1 << 36;
+        /// LAHF and SAHF are always there in 32-bit code; RDPID.
+        const RDPID = 1 << 37;
+        /// Machine-check exception and architecture.
+        const MCE = 1 << 38;
+        /// Memory-type range registers.
+        const MTRR = 1 << 39;
+        /// Page-attribute table.
+        const PAT = 1 << 40;
+    }
+}
+
+/// A processor model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Model {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// What it has.
+    pub features: Features,
+    /// Physical address width in bits.
+    pub physical_bits: u8,
+}
+
+/// Everything that is implemented.
+pub const MAX: Model = Model { name: "max", features: Features::all(), physical_bits: 40 };
+
+impl Model {
+    /// Whether the model has all of `features`.
+    pub fn has(&self, features: Features) -> bool {
+        self.features.contains(features)
+    }
+}

@@ -2,6 +2,7 @@
 //! nothing.
 
 use crate::bus::{Phys, Size};
+use crate::cpu::State;
 use crate::fault::Fault;
 use crate::mmu::tlb::{Entry, FlushCause, Slot};
 use crate::mmu::walk::{Access, Leaf, Level};
@@ -249,8 +250,8 @@ pub trait Observer {
     fn instruction(&mut self, _at: &At, _bytes: &[u8], _is_32bit: bool) {}
     /// A linear address was translated, or not.
     fn translation(&mut self, _at: &At, _translation: &Translation<'_>) {}
-    /// An exception or interrupt is about to be delivered.
-    fn delivery(&mut self, _at: &At, _cause: Cause) {}
+    /// An exception or interrupt is about to be delivered; `state` is what it found.
+    fn delivery(&mut self, _at: &At, _cause: Cause, _state: &State) {}
     /// A control register, table register, MSR or the TLB changed.
     fn control(&mut self, _at: &At, _change: Control) {}
     /// A port or memory-mapped register was accessed.

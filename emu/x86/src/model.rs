@@ -1,5 +1,8 @@
 //! Processor models as data: what a processor has, which bits it reserves, what CPUID says.
 
+use crate::control::*;
+use crate::flags;
+
 bitflags::bitflags! {
     /// What a processor model has beyond the 80386.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,21 +83,28 @@ bitflags::bitflags! {
         const CLWB = 1 << 36;
         /// LAHF and SAHF are always there in 32-bit code; RDPID.
         const RDPID = 1 << 37;
-        /// Machine-check exception and architecture.
+        /// Machine-check exception.
         const MCE = 1 << 38;
         /// Memory-type range registers.
         const MTRR = 1 << 39;
         /// Page-attribute table.
         const PAT = 1 << 40;
+        /// Machine-check architecture.
+        const MCA = 1 << 41;
     }
 }
+
+/// What some models have in silicon and this processor does not execute yet: no model shows it, and to guests every
+/// model is one without it. Emptying this constant turns it all on.
+pub const HIDDEN: Features =
+    Features::FPU.union(Features::MMX).union(Features::FXSR).union(Features::SSE).union(Features::SSE2);
 
 /// A processor model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Model {
     /// The name on the command line.
     pub name: &'static str,
-    /// What it has.
+    /// What its silicon has, [`HIDDEN`] features too; ask [`Model::has`].
     pub features: Features,
     /// Physical address width in bits.
     pub physical_bits: u8,
@@ -104,8 +114,58 @@ pub struct Model {
 pub const MAX: Model = Model { name: "max", features: Features::all(), physical_bits: 40 };
 
 impl Model {
-    /// Whether the model has all of `features`.
+    /// Whether the model has all of `features`, as far as guests can tell.
     pub fn has(&self, features: Features) -> bool {
-        self.features.contains(features)
+        self.features.difference(HIDDEN).contains(features)
+    }
+
+    /// The flags of EFLAGS that exist: the others stay as they are, whatever is loaded (SDM 3B "New Flags in the EFLAGS
+    /// Register").
+    pub fn flags_mask(&self) -> u32 {
+        let base = flags::ARITHMETIC
+            | flags::TF
+            | flags::IF
+            | flags::DF
+            | flags::IOPL
+            | flags::NT
+            | flags::RF
+            | flags::VM;
+        let mut mask = base;
+        if self.has(Features::I486) {
+            mask |= flags::AC;
+        }
+        if self.has(Features::VME) {
+            mask |= flags::VIF | flags::VIP;
+        }
+        if self.has(Features::CPUID) {
+            mask |= flags::ID;
+        }
+        mask
+    }
+
+    /// The bits of CR0 that exist. Setting others has no effect (SDM 3A "Control Registers").
+    pub fn cr0_mask(&self) -> u32 {
+        let base = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_PG;
+        if self.has(Features::I486) { base | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD } else { base }
+    }
+
+    /// The bits of CR4 that exist. Setting others is #GP(0); without any there is no CR4 at all.
+    pub fn cr4_mask(&self) -> u32 {
+        const BITS: [(Features, u32); 13] = [
+            (Features::VME, CR4_VME | CR4_PVI),
+            (Features::TSC, CR4_TSD),
+            (Features::DE, CR4_DE),
+            (Features::PSE, CR4_PSE),
+            (Features::PAE, CR4_PAE),
+            (Features::MCE, CR4_MCE),
+            (Features::PGE, CR4_PGE),
+            (Features::PMC, CR4_PCE),
+            (Features::FXSR, CR4_OSFXSR),
+            (Features::SSE, CR4_OSXMMEXCPT),
+            (Features::UMIP, CR4_UMIP),
+            (Features::SMEP, CR4_SMEP),
+            (Features::SMAP, CR4_SMAP),
+        ];
+        BITS.iter().filter(|(feature, _)| self.has(*feature)).fold(0, |mask, (_, bits)| mask | bits)
     }
 }

@@ -210,6 +210,7 @@ go_back:
     .globl ring_return
 ring_return:
     int $RET_VECTOR
+    int $RET_VECTOR                 // for those who enter two bytes in
 
     .bss
     .align 16

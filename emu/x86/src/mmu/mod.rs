@@ -139,6 +139,11 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         Ok(place)
     }
 
+    /// What translations depend on now.
+    pub fn paging(&self) -> &walk::Paging {
+        &self.paging
+    }
+
     /// The privilege of the program's own accesses at the current CPL.
     pub fn program_privilege(&self) -> Privilege {
         if self.cpl == 3 {

@@ -49,7 +49,7 @@ pub const ID: u32 = 1 << 21;
 pub const ARITHMETIC: u32 = CF | PF | AF | ZF | SF | OF;
 
 /// EFLAGS.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Flags {
     zero: u32,
     sign_parity: u32,
@@ -64,6 +64,12 @@ impl PartialEq for Flags {
     }
 }
 impl Eq for Flags {}
+
+impl std::fmt::Debug for Flags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#010x}", self.get())
+    }
+}
 
 /// A condition of Jcc, SETcc and CMOVcc, by its encoding (the low four bits of the opcode).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -325,6 +325,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     /// MOV CR3 and task switches: everything but global entries goes; with the `tagged` what-if, nothing does.
     pub fn flush_tlb_non_global(&mut self, cause: FlushCause) {
         self.forget_front();
+        self.tlb.enter_space(self.state.cr3);
         if self.tlb.geometry().tagged {
             let cr3 = self.cr3 as u64;
             let bus = &mut self.bus;

@@ -181,6 +181,20 @@ pub struct Counters {
     pub flushes: [u64; 9],
 }
 
+/// What one address space cost, told apart by the value of CR3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Space {
+    /// CR3.
+    pub cr3: u32,
+    /// How often it was entered by a write of CR3.
+    pub entered: u64,
+    /// Page walks made while it was in force.
+    pub walks: u64,
+}
+
+/// The most address spaces told apart; the rest share the last row.
+const MOST_SPACES: usize = 1 << 12;
+
 /// One array of entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Array {
@@ -209,6 +223,10 @@ pub struct Tlb {
     tag: u16,
     /// CR3 values by tag.
     tags: Vec<u64>,
+    spaces: Vec<Space>,
+    /// The row of `spaces` in force, and how many walks there had been when it came into force.
+    space: usize,
+    walks_before: u64,
     /// What it did so far.
     pub counters: Counters,
 }
@@ -243,6 +261,9 @@ impl Tlb {
             random: 0x9e37_79b9_7f4a_7c15,
             tag: 0,
             tags: vec![0],
+            spaces: vec![Space::default()],
+            space: 0,
+            walks_before: 0,
             counters: Counters::default(),
         }
     }
@@ -430,6 +451,28 @@ impl Tlb {
             }
         }
         self.counters.flushes[FlushCause::MovCr3 as usize] += reload as u64;
+    }
+
+    /// Notes that a write of CR3 put an address space into force.
+    pub fn enter_space(&mut self, cr3: u32) {
+        let walks = self.counters.walks;
+        self.spaces[self.space].walks += walks - self.walks_before;
+        self.walks_before = walks;
+        let known = self.spaces.iter().position(|space| space.cr3 == cr3);
+        self.space = known.unwrap_or_else(|| {
+            if self.spaces.len() < MOST_SPACES {
+                self.spaces.push(Space { cr3, ..Space::default() });
+            }
+            self.spaces.len() - 1
+        });
+        self.spaces[self.space].entered += 1;
+    }
+
+    /// What each address space cost so far, in the order of their first use; the first row is CR3 as after reset.
+    pub fn spaces(&self) -> Vec<Space> {
+        let mut spaces = self.spaces.clone();
+        spaces[self.space].walks += self.counters.walks - self.walks_before;
+        spaces
     }
 
     /// Every valid entry with its slot.

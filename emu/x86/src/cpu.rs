@@ -151,7 +151,7 @@ impl State {
         let mut segs = [data; 6];
         segs[CS] = Segment::reset(0xf000, 0xffff_0000);
         let mut regs = Regs::default();
-        regs.set_dword(EDX, model.signature());
+        regs.set_dword(EDX, model.signature);
         let mut state = State {
             regs,
             flags: Flags::default(),

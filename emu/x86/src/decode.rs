@@ -1,7 +1,7 @@
 //! From bytes to [`Op`]: decoded by iced-x86, operands resolved into slots.
 
-use iced_x86::{Code, CpuidFeature, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
-use iced_x86::{OpCodeOperandKind, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{Mnemonic, OpCodeOperandKind, OpKind, Register};
 
 use crate::bus::Bus;
 use crate::execute::{self, Shape};
@@ -26,8 +26,17 @@ pub enum Decoded<B, O> {
 pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, start: u16) -> Decoded<B, O> {
     let bytes = &bytes[..bytes.len().min(MAX_LENGTH)];
     let bitness = if is_32bit { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, bytes, 0, DecoderOptions::NONE);
-    let instruction = decoder.decode();
+    let options = model.decoder_options();
+    let mut decoder = Decoder::with_ip(bitness, bytes, 0, options);
+    let mut instruction = decoder.decode();
+    if model.has(Features::NOPL) && !model.executes(instruction.code()) {
+        // newer hints (ENDBR32, CLDEMOTE) are reserved NOPs to a processor without them (SDM 2B "NOP")
+        let hints = options | DecoderOptions::FORCE_RESERVED_NOP;
+        let hint = Decoder::with_ip(bitness, bytes, 0, hints).decode();
+        if model.executes(hint.code()) && hint.mnemonic() == Mnemonic::Reservednop && !is_0f0d(hint.code()) {
+            instruction = hint;
+        }
+    }
     if instruction.code() == Code::INVALID {
         if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < MAX_LENGTH {
             return Decoded::NeedsMore;
@@ -40,6 +49,11 @@ pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, 
         return Decoded::Op(op);
     }
     Decoded::Op(lower(&instruction, model, start))
+}
+
+/// The reserved NOPs of opcode 0F 0D are prefetches; a processor without them knows no such opcode.
+fn is_0f0d(code: Code) -> bool {
+    matches!(code, Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D)
 }
 
 /// Whether 15 bytes are the beginning of an instruction that would be fine but for its length: more than 15 bytes
@@ -154,56 +168,5 @@ fn place_memory<B, O>(op: &mut Op<B, O>, instruction: &Instruction) {
     let size = [base, index].iter().find(|r| **r != Register::None).map(|r| r.size());
     if size.unwrap_or(instruction.memory_displ_size() as usize) == 2 {
         op.address_mask = 0xffff;
-    }
-}
-
-impl Model {
-    /// Whether the model knows the opcode at all; if not, it is #UD.
-    pub fn executes(&self, code: Code) -> bool {
-        code.cpuid_features().iter().all(|&feature| match feature {
-            CpuidFeature::INTEL8086
-            | CpuidFeature::INTEL8086_ONLY
-            | CpuidFeature::INTEL186
-            | CpuidFeature::INTEL286
-            | CpuidFeature::INTEL386
-            | CpuidFeature::FPU
-            | CpuidFeature::FPU287
-            | CpuidFeature::FPU387
-            | CpuidFeature::PAUSE => true,
-            CpuidFeature::INTEL486 => self.has(Features::I486),
-            CpuidFeature::CPUID => self.has(Features::CPUID),
-            CpuidFeature::TSC => self.has(Features::TSC),
-            CpuidFeature::MSR => self.has(Features::MSR),
-            CpuidFeature::CX8 => self.has(Features::CX8),
-            CpuidFeature::SEP => self.has(Features::SEP),
-            CpuidFeature::CMOV => self.has(Features::CMOV),
-            CpuidFeature::CLFSH => self.has(Features::CLFSH),
-            CpuidFeature::CLFLUSHOPT => self.has(Features::CLFLUSHOPT),
-            CpuidFeature::CLWB => self.has(Features::CLWB),
-            CpuidFeature::MULTIBYTENOP => self.has(Features::NOPL),
-            CpuidFeature::RDPMC => self.has(Features::PMC),
-            CpuidFeature::RDTSCP => self.has(Features::RDTSCP),
-            CpuidFeature::SMAP => self.has(Features::SMAP),
-            CpuidFeature::POPCNT => self.has(Features::POPCNT),
-            CpuidFeature::LZCNT => self.has(Features::LZCNT),
-            CpuidFeature::BMI1 => self.has(Features::BMI1),
-            CpuidFeature::BMI2 => self.has(Features::BMI2),
-            CpuidFeature::MOVBE => self.has(Features::MOVBE),
-            CpuidFeature::RDRAND => self.has(Features::RDRAND),
-            CpuidFeature::RDSEED => self.has(Features::RDSEED),
-            CpuidFeature::ADX => self.has(Features::ADX),
-            CpuidFeature::PREFETCHW => self.has(Features::PREFETCHW),
-            CpuidFeature::RDPID => self.has(Features::RDPID),
-            CpuidFeature::MMX => self.has(Features::MMX),
-            CpuidFeature::FXSR => self.has(Features::FXSR),
-            CpuidFeature::SSE => self.has(Features::SSE),
-            CpuidFeature::SSE2 => self.has(Features::SSE2),
-            _ => false,
-        })
-    }
-
-    /// What EDX holds after RESET, and CPUID leaf 1 gives in EAX.
-    pub fn signature(&self) -> u32 {
-        0
     }
 }

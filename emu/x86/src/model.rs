@@ -1,5 +1,13 @@
 //! Processor models as data: what a processor has, which bits it reserves, what CPUID says.
 
+pub mod cpuid;
+pub mod msr;
+mod table;
+
+pub use table::{ALL, I386, I486, MAX, P4, P6, PENTIUM};
+
+use iced_x86::{Code, CpuidFeature, DecoderOptions, Mnemonic};
+
 use crate::control::*;
 use crate::flags;
 
@@ -104,14 +112,40 @@ pub const HIDDEN: Features =
 pub struct Model {
     /// The name on the command line.
     pub name: &'static str,
+    /// One line for a list of models.
+    pub about: &'static str,
     /// What its silicon has, [`HIDDEN`] features too; ask [`Model::has`].
     pub features: Features,
     /// Physical address width in bits.
     pub physical_bits: u8,
+    /// Type, family, model and stepping: EDX after RESET, and EAX of CPUID leaf 1.
+    pub signature: u32,
+    /// Highest basic CPUID leaf.
+    pub max_leaf: u32,
+    /// Highest extended CPUID leaf, or 0.
+    pub max_extended: u32,
+    /// Brand index (CPUID leaf 1), or 0.
+    pub brand_index: u8,
+    /// Brand string (CPUID leaves 8000_0002h to 8000_0004h).
+    pub brand: &'static str,
+    /// Cache and TLB descriptors: EAX to EDX of CPUID leaf 2.
+    pub descriptors: [u32; 4],
+    /// Caches, innermost first (CPUID leaf 4).
+    pub caches: &'static [cpuid::Cache],
+    /// The microcode revision that IA32_BIOS_SIGN_ID tells.
+    pub microcode: u32,
+    /// How many performance counters RDPMC reads.
+    pub counters: u32,
+    /// Whether WRMSR writes all 64 bits of the time-stamp counter, or clears the upper half.
+    pub writes_whole_tsc: bool,
+    /// The model-specific registers, in groups.
+    pub msrs: &'static [&'static [msr::Range]],
 }
 
-/// Everything that is implemented.
-pub const MAX: Model = Model { name: "max", features: Features::all(), physical_bits: 40 };
+/// The model of this name.
+pub fn by_name(name: &str) -> Option<Model> {
+    ALL.iter().find(|model| model.name == name).copied()
+}
 
 impl Model {
     /// Whether the model has all of `features`, as far as guests can tell.
@@ -167,5 +201,82 @@ impl Model {
             (Features::SMAP, CR4_SMAP),
         ];
         BITS.iter().filter(|(feature, _)| self.has(*feature)).fold(0, |mask, (_, bits)| mask | bits)
+    }
+
+    /// Whether the model knows the opcode at all; if not, it is #UD. SYSCALL, MONITOR, XSAVE, VMX and all that came later
+    /// are in no model.
+    pub fn executes(&self, code: Code) -> bool {
+        code.cpuid_features().iter().all(|&feature| match feature {
+            CpuidFeature::INTEL8086
+            | CpuidFeature::INTEL8086_ONLY
+            | CpuidFeature::INTEL186
+            | CpuidFeature::INTEL286
+            | CpuidFeature::INTEL386
+            | CpuidFeature::FPU
+            | CpuidFeature::FPU287
+            | CpuidFeature::FPU387
+            | CpuidFeature::PAUSE => true,
+            CpuidFeature::INTEL486 => self.has(Features::I486),
+            CpuidFeature::MOV_TR => !self.has(Features::CPUID),
+            CpuidFeature::CPUID => self.has(Features::CPUID),
+            CpuidFeature::TSC => self.has(Features::TSC),
+            CpuidFeature::MSR => self.has(Features::MSR),
+            CpuidFeature::CX8 => self.has(Features::CX8),
+            CpuidFeature::SEP => self.has(Features::SEP),
+            CpuidFeature::CMOV => self.has(Features::CMOV),
+            CpuidFeature::CLFSH => self.has(Features::CLFSH),
+            CpuidFeature::CLFLUSHOPT => self.has(Features::CLFLUSHOPT),
+            CpuidFeature::CLWB => self.has(Features::CLWB),
+            CpuidFeature::MULTIBYTENOP => self.has(Features::NOPL),
+            CpuidFeature::RDPMC => self.has(Features::PMC),
+            CpuidFeature::RDTSCP => self.has(Features::RDTSCP),
+            CpuidFeature::SMAP => self.has(Features::SMAP),
+            CpuidFeature::POPCNT => self.has(Features::POPCNT),
+            CpuidFeature::LZCNT => self.has(Features::LZCNT),
+            CpuidFeature::BMI1 => self.has(Features::BMI1),
+            CpuidFeature::BMI2 => self.has(Features::BMI2),
+            CpuidFeature::MOVBE => self.has(Features::MOVBE),
+            CpuidFeature::RDRAND => self.has(Features::RDRAND),
+            CpuidFeature::RDSEED => self.has(Features::RDSEED),
+            CpuidFeature::ADX => self.has(Features::ADX),
+            CpuidFeature::PREFETCHW => self.has(Features::PREFETCHW),
+            CpuidFeature::RDPID => self.has(Features::RDPID),
+            CpuidFeature::MMX => self.has(Features::MMX),
+            CpuidFeature::FXSR => self.has(Features::FXSR),
+            CpuidFeature::SSE => self.has(Features::SSE) || self.executes_hidden(code),
+            CpuidFeature::SSE2 => self.has(Features::SSE2) || self.executes_hidden(code),
+            _ => false,
+        })
+    }
+
+    /// The instructions of [`HIDDEN`] SSE and SSE2 that touch no SSE state, and that code uses which never asked CPUID for
+    /// more than the processor's generation: fences, prefetches, MOVNTI.
+    fn executes_hidden(&self, code: Code) -> bool {
+        let needs = match code.mnemonic() {
+            Mnemonic::Sfence
+            | Mnemonic::Prefetchnta
+            | Mnemonic::Prefetcht0
+            | Mnemonic::Prefetcht1
+            | Mnemonic::Prefetcht2 => Features::SSE,
+            Mnemonic::Lfence | Mnemonic::Mfence | Mnemonic::Movnti => Features::SSE2,
+            _ => return false,
+        };
+        self.features.contains(needs)
+    }
+
+    /// How iced-x86 must decode for this model: where a prefix makes a new instruction that the model lacks, it is
+    /// ignored and the old instruction runs.
+    pub fn decoder_options(&self) -> u32 {
+        let mut options = DecoderOptions::NO_WBNOINVD;
+        if !self.has(Features::BMI1) {
+            options |= DecoderOptions::NO_MPFX_0FBC;
+        }
+        if !self.has(Features::LZCNT) {
+            options |= DecoderOptions::NO_MPFX_0FBD;
+        }
+        if !self.has(Features::CPUID) {
+            options |= DecoderOptions::MOV_TR;
+        }
+        options
     }
 }

@@ -109,7 +109,7 @@ impl Entry {
 /// Why entries were dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlushCause {
-    /// MOV to CR0 changed PG, WP or PE.
+    /// MOV to CR0 cleared PG.
     MovCr0,
     /// MOV to CR3.
     MovCr3,
@@ -121,8 +121,8 @@ pub enum FlushCause {
     Invlpg,
     /// A page fault on the address.
     PageFault,
-    /// WRMSR to EFER changed NXE.
-    Efer,
+    /// WRMSR to a memory-type range register.
+    Mtrr,
     /// RESET or INIT.
     Reset,
     /// An entry under a tag turned out stale when its address space was entered (what-if `tagged`).
@@ -138,7 +138,7 @@ impl FlushCause {
         FlushCause::TaskSwitch,
         FlushCause::Invlpg,
         FlushCause::PageFault,
-        FlushCause::Efer,
+        FlushCause::Mtrr,
         FlushCause::Reset,
         FlushCause::StaleTag,
     ];
@@ -152,7 +152,7 @@ impl FlushCause {
             FlushCause::TaskSwitch => "task-switch",
             FlushCause::Invlpg => "invlpg",
             FlushCause::PageFault => "page-fault",
-            FlushCause::Efer => "wrmsr-efer",
+            FlushCause::Mtrr => "wrmsr-mtrr",
             FlushCause::Reset => "reset",
             FlushCause::StaleTag => "stale-tag",
         }

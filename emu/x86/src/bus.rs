@@ -91,6 +91,10 @@ pub trait Bus {
     fn port_write(&mut self, port: u16, size: Size, value: u32, now: Ticks);
     /// The level of the INTR pin.
     fn interrupt(&self) -> bool;
+    /// Whether, as the interrupt controller is set, any chip could ever raise INTR.
+    fn can_interrupt(&self) -> bool {
+        true
+    }
     /// An interrupt acknowledge cycle: the vector the interrupt controller puts on the bus.
     fn acknowledge(&mut self, now: Ticks) -> u8;
     /// Whether an edge arrived on the NMI pin; asking clears it.

@@ -110,6 +110,8 @@ pub enum Stop {
     Limit,
     /// HLT, and nothing that could ever wake it.
     Halted,
+    /// HLT, and time passes without anything waking it so far; run on to wait longer.
+    Idle,
     /// A fault while delivering #DF: the shutdown cycle.
     Shutdown(Shutdown),
     /// An instruction that is decoded but has no body here.

@@ -15,6 +15,9 @@ use crate::observe::{Cause, Observer};
 use crate::op::Op;
 use cache::Cache;
 
+/// How often time jumps to a deadline for a halted processor before the caller may look around.
+const MOST_SKIPS: u32 = 1 << 12;
+
 /// A processor with its decoded code: what a machine runs.
 #[derive(Clone, Debug)]
 pub struct Processor<B: Bus, O: Observer> {
@@ -86,6 +89,7 @@ impl<B: Bus, O: Observer> Processor<B, O> {
     /// Tells the board the time, hears its requests, and sets the next horizon.
     fn service(&mut self, until: u64) -> Result<(), Stop> {
         let cpu = &mut self.cpu;
+        let mut skips = 0;
         loop {
             let deadline = cpu.bus.tick(cpu.now());
             if cpu.bus.take_nmi() {
@@ -112,8 +116,13 @@ impl<B: Bus, O: Observer> Processor<B, O> {
                 cpu.horizon = next.clamp(cpu.retired + 1, until);
                 return Ok(());
             }
-            // halted: time passes without instructions
-            let Some(deadline) = deadline else { return Err(Stop::Halted) };
+            // halted: time passes without instructions, if anything can come of it
+            let hears = cpu.accepts_interrupts() && cpu.bus.can_interrupt();
+            let Some(deadline) = deadline.filter(|_| hears) else { return Err(Stop::Halted) };
+            skips += 1;
+            if skips > MOST_SKIPS {
+                return Err(Stop::Idle);
+            }
             let retired = cpu.retired;
             let at_least = Ticks(cpu.now().0 + 1);
             cpu.clock.skip_to(deadline.max(at_least), retired);

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Installs what the tests need, and runs all of them.
+#   tests/run.sh                 everything that CI runs
+#   tests/run.sh --fuzz N        and fuzz for N instructions (default 20 million)
+#   tests/run.sh --bench         and the benchmarks against other emulators, side by side
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fuzz=20000000
+bench=no
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --fuzz) fuzz="${2:?--fuzz needs a number of instructions}"; shift 2 ;;
+        --bench) bench=yes; shift ;;
+        *) echo "tests/run.sh: '$1' is no option; there are --fuzz N and --bench" >&2; exit 2 ;;
+    esac
+done
+
+need() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+}
+missing=()
+need gcc gcc
+need qemu-system-i386 qemu-system-x86
+if [ "$bench" = yes ]; then
+    need bochs bochs
+    [ -e /usr/share/bochs/BIOS-bochs-latest ] || missing+=(bochsbios vgabios bochs-term)
+fi
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing: ${missing[*]}"
+    if ! command -v apt-get >/dev/null || ! { as_root true; } 2>/dev/null; then
+        echo "tests/run.sh: these Debian packages are missing and cannot be installed from here: ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root apt-get update -q || echo "apt-get update was not complete; going on with what there is" >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+# Kernels that nobody here wrote: taken from their packages, never installed, never committed.
+images="$PWD/target/images"
+mkdir -p "$images"
+fetch() { # PACKAGE PATH-IN-PACKAGE FILE
+    [ -s "$images/$3" ] && return
+    local work
+    work=$(mktemp -d)
+    if ! (cd "$work" && apt-get download -q "$1" >/dev/null 2>&1); then
+        as_root dpkg --add-architecture i386
+        as_root apt-get update -q || echo "apt-get update was not complete; going on with what there is" >&2
+        (cd "$work" && apt-get download -q "$1")
+    fi
+    dpkg-deb -x "$work"/*.deb "$work/x"
+    cp "$work/x/$2" "$images/$3"
+    rm -rf "$work"
+}
+fetch gnumach-image-1.8-486:i386 boot/gnumach-1.8-486.gz gnumach.gz
+fetch memtest86+ boot/memtest86+ia32.bin memtest86+ia32.bin
+
+export PAGEWALK_IMAGES="$images" PAGEWALK_FUZZ="$fuzz"
+cargo build --release --locked
+cargo test --workspace --locked
+# the long runs, at full speed but with every check of arithmetic on
+cargo test --profile checked --locked -p pagewalk-tests -- --include-ignored
+if [ "$bench" = yes ]; then
+    tests/bench.sh
+fi

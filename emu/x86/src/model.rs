@@ -134,8 +134,8 @@ pub struct Model {
     pub caches: &'static [cpuid::Cache],
     /// The microcode revision that IA32_BIOS_SIGN_ID tells.
     pub microcode: u32,
-    /// How many performance counters RDPMC reads.
-    pub counters: u32,
+    /// The performance counters that RDPMC reads: number of the first one's MSR, and how many.
+    pub counters: (u32, u32),
     /// Whether WRMSR writes all 64 bits of the time-stamp counter, or clears the upper half.
     pub writes_whole_tsc: bool,
     /// The model-specific registers, in groups.

@@ -63,6 +63,13 @@ struct Walker<'a, B> {
     update_count: usize,
 }
 
+impl<'a, B> Walker<'a, B> {
+    fn new(bus: &'a mut B, now: crate::bus::Ticks) -> Walker<'a, B> {
+        let step = Step { level: Level::Pde, at: None, value: 0, set: 0 };
+        Walker { bus, now, steps: [step; 3], count: 0, updates: [(Phys(0), 0, 0); 3], update_count: 0 }
+    }
+}
+
 impl<B: Bus> Entries for Walker<'_, B> {
     fn read(&mut self, at: Phys, bytes: u32) -> u64 {
         match self.bus.frame(at.0 >> 12) {
@@ -224,14 +231,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     ) -> Exec<(Spot, Phys)> {
         let now = self.now();
         let paging = self.paging;
-        let mut walker = Walker {
-            bus: &mut self.bus,
-            now,
-            steps: [Step { level: Level::Pde, at: None, value: 0, set: 0 }; 3],
-            count: 0,
-            updates: [(Phys(0), 0, 0); 3],
-            update_count: 0,
-        };
+        let mut walker = Walker::new(&mut self.bus, now);
         let result = walk::walk(&paging, &mut walker, linear, access);
         let Walker { steps, count, updates, update_count, .. } = walker;
         self.leave |= self.bus.ram().code_was_written();
@@ -334,14 +334,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             self.tlb.switch_tag(cr3, |entry| {
                 const STATUS: u64 = walk::A | walk::D;
                 entry.sources.iter().filter(|s| s.value != 0).all(|source| {
-                    let mut walker = Walker {
-                        bus: &mut *bus,
-                        now,
-                        steps: [Step { level: Level::Pde, at: None, value: 0, set: 0 }; 3],
-                        count: 0,
-                        updates: [(Phys(0), 0, 0); 3],
-                        update_count: 0,
-                    };
+                    let mut walker = Walker::new(&mut *bus, now);
                     (walker.read(source.at, bytes) ^ source.value) & !STATUS == 0
                 })
             });

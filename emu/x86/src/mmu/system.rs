@@ -1,10 +1,10 @@
 //! The processor's own accesses: descriptors, gates, the TSS, stacks that are not in SS yet.
 
-use super::{Intent, Place};
-use crate::bus::Bus;
+use super::{Intent, Place, Walker};
+use crate::bus::{Bus, Phys};
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
-use crate::mmu::walk::{Access, Kind, Privilege};
+use crate::mmu::walk::{Access, Entries, Kind, Privilege};
 use crate::observe::{Asker, Observer};
 use crate::segment::Segment;
 use crate::width::Cell;
@@ -48,5 +48,12 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         self.ensure(valid, fault)?;
         let kind = if intent.writes() { Kind::Write } else { Kind::Read };
         self.place(stack.base.wrapping_add(offset), Access { kind, privilege }, Asker::Stack { offset })
+    }
+
+    /// The four page-directory-pointer-table entries that CR3 points to, read from physical memory.
+    pub fn read_pdptes(&mut self, cr3: u32) -> [u64; 4] {
+        let table = (cr3 & !0x1f) as u64;
+        let now = self.now();
+        std::array::from_fn(|n| Walker::new(&mut self.bus, now).read(Phys(table + n as u64 * 8), 8))
     }
 }

@@ -123,7 +123,7 @@ impl Rights {
             (Privilege::User, Kind::Read) => self.user,
             (Privilege::User, Kind::Write) => self.user && self.writable,
             (Privilege::User, Kind::Fetch) => self.user && !self.no_execute,
-            (_, Kind::Fetch) => !self.no_execute && !(self.user && paging.smep),
+            (_, Kind::Fetch) => !(self.no_execute || self.user && paging.smep),
             (privilege, kind) => {
                 let smap_blocks =
                     self.user && paging.smap && privilege != (Privilege::Supervisor { ac: true });
@@ -240,7 +240,7 @@ pub fn walk(
 ) -> Result<Leaf, WalkFault> {
     let pae = paging.mode == PagingMode::Pae;
     let bytes = if pae { 8 } else { 4 };
-    let address_mask = if pae { (1u64 << paging.width) - 1 & !0xfff } else { 0xffff_f000 };
+    let address_mask = if pae { ((1u64 << paging.width) - 1) & !0xfff } else { 0xffff_f000 };
     let mut reads = 0;
     let fault = |level, reads, code| WalkFault { code: paging.error_code(access, code), level, reads };
 

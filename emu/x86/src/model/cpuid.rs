@@ -86,7 +86,7 @@ impl Model {
         match leaf {
             0 => [self.max_leaf, text(b"Genu"), text(b"ntel"), text(b"ineI")],
             1 => {
-                let line = if self.has(Features::CLFSH) { LINE / 8 << 8 } else { 0 };
+                let line = if self.has(Features::CLFSH) { (LINE / 8) << 8 } else { 0 };
                 let (ecx, edx) = (self.bits(&LEAF_1_ECX), self.bits(&LEAF_1_EDX));
                 [self.signature, self.brand_index as u32 | line, ecx, edx]
             }

@@ -54,7 +54,7 @@ pub const I386: Model = Model {
     descriptors: [0; 4],
     caches: &[],
     microcode: 0,
-    counters: 0,
+    counters: (0, 0),
     writes_whole_tsc: false,
     msrs: &[],
 };
@@ -101,7 +101,7 @@ pub const P6: Model = Model {
     descriptors: [0x0302_0101, 0, 0, 0x0c04_0882],
     caches: &[],
     microcode: 8,
-    counters: 2,
+    counters: (0xc1, 2),
     writes_whole_tsc: false,
     msrs: &[msr::TIME, msr::SYSENTER, msr::APIC, msr::MICROCODE, msr::MTRR, msr::PAT, P6_MSRS],
 };
@@ -146,7 +146,7 @@ pub const P4: Model = Model {
     descriptors: [0x665b_5001, 0, 0, 0x007b_7040],
     caches: &[],
     microcode: 0x2e,
-    counters: 18,
+    counters: (0x300, 18),
     writes_whole_tsc: false,
     msrs: &[msr::TIME, msr::SYSENTER, msr::APIC, msr::MICROCODE, msr::MTRR, msr::PAT, P4_MSRS],
 };
@@ -195,7 +195,7 @@ pub const MAX: Model = Model {
         Cache { holds: Holds::Both, level: 2, ways: 8, sets: 512 },
     ],
     microcode: 1,
-    counters: 0,
+    counters: (0, 0),
     writes_whole_tsc: true,
     msrs: &[
         msr::TIME,

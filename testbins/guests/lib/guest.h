@@ -85,6 +85,9 @@
 
 #ifndef ASM
 
+// Loop variables around CATCH() do not change inside it, so that what catch_set() kept is what they are.
+#pragma GCC diagnostic ignored "-Wclobbered"
+
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -126,7 +129,7 @@ void skip(const char *name, const char *reason);
 int qemu_goes_down(const char *name); // `if (!qemu_goes_down(name)) EXPECT_...(name, ...)`
 void note(const char *name, const char *text, u32 value);
 void finish(void) __attribute__((noreturn));
-const char *name_of(const char *format, ...); // builds a check's name in one of a few static buffers
+const char *name_of(const char *format, ...); // builds a check's name in one of 16 static buffers, in turn
 
 // ---- catching (trap.S, trap.c) ----
 int catch_set(void) __attribute__((returns_twice));

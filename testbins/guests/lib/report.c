@@ -19,7 +19,14 @@ void serial_init(void) {
     outb(0x3fc, 3); // DTR, RTS
 }
 
-static char *number(char *to, u32 value, u32 base, u32 width) {
+static char *to, *end; // where format_into() writes; nothing is written at or behind `end`
+
+static void add(char c) {
+    if (to < end)
+        *to++ = c;
+}
+
+static void number(u32 value, u32 base, u32 width) {
     char digits[12];
     u32 n = 0;
     do {
@@ -29,15 +36,15 @@ static char *number(char *to, u32 value, u32 base, u32 width) {
     while (n < width)
         digits[n++] = '0';
     while (n)
-        *to++ = digits[--n];
-    return to;
+        add(digits[--n]);
 }
 
 // %s %c %u %d %x (hex), %4x (padded to 4), %%
-static void format_into(char *to, const char *format, __builtin_va_list args) {
+static void format_into(char *buffer, u32 size, const char *format, __builtin_va_list args) {
+    to = buffer, end = buffer + size - 1;
     for (; *format; format++) {
         if (*format != '%') {
-            *to++ = *format;
+            add(*format);
             continue;
         }
         u32 width = 0;
@@ -46,26 +53,26 @@ static void format_into(char *to, const char *format, __builtin_va_list args) {
         switch (*format) {
         case 's':
             for (const char *s = __builtin_va_arg(args, const char *); *s;)
-                *to++ = *s++;
+                add(*s++);
             break;
         case 'c':
-            *to++ = __builtin_va_arg(args, int);
+            add(__builtin_va_arg(args, int));
             break;
         case 'u':
-            to = number(to, __builtin_va_arg(args, u32), 10, width);
+            number(__builtin_va_arg(args, u32), 10, width);
             break;
         case 'd': {
             i32 v = __builtin_va_arg(args, i32);
             if (v < 0)
-                *to++ = '-';
-            to = number(to, v < 0 ? -(u32)v : (u32)v, 10, width);
+                add('-');
+            number(v < 0 ? -(u32)v : (u32)v, 10, width);
             break;
         }
         case 'x':
-            to = number(to, __builtin_va_arg(args, u32), 16, width);
+            number(__builtin_va_arg(args, u32), 16, width);
             break;
         default:
-            *to++ = *format;
+            add(*format);
         }
     }
     *to = 0;
@@ -75,19 +82,19 @@ void say(const char *format, ...) {
     static char line[512];
     __builtin_va_list args;
     __builtin_va_start(args, format);
-    format_into(line, format, args);
+    format_into(line, sizeof line, format, args);
     __builtin_va_end(args);
     for (char *c = line; *c; c++)
         put(*c);
 }
 
 const char *name_of(const char *format, ...) {
-    static char names[4][128];
+    static char names[16][128];
     static u32 next;
-    char *name = names[next++ % 4];
+    char *name = names[next++ % 16];
     __builtin_va_list args;
     __builtin_va_start(args, format);
-    format_into(name, format, args);
+    format_into(name, sizeof names[0], format, args);
     __builtin_va_end(args);
     return name;
 }

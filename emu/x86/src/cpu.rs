@@ -53,13 +53,13 @@ pub enum Shadow {
 pub struct Fpu {
     /// Control word.
     pub control: u16,
-    /// Status word.
+    /// Status word without ES and B, which follow from it and the control word.
     pub status: u16,
-    /// Tag word as FNSTENV stores it.
+    /// Tag word as FNSTENV stores it: two bits for each of R0 to R7.
     pub tag: u16,
     /// Last instruction pointer, code selector, opcode, operand offset and selector.
     pub pointers: [u32; 5],
-    /// The eight 80-bit registers, ST(0) first.
+    /// The eight 80-bit registers, R0 first (ST(0) is the one that TOP names).
     pub registers: [[u8; 10]; 8],
 }
 

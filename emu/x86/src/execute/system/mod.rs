@@ -88,7 +88,7 @@ pub(super) fn require_umip<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>) -> Exec {
 }
 
 #[cfg(test)]
-mod testing {
+pub(super) mod testing {
     //! Runs one instruction and tells the fault, without an IDT.
 
     use crate::cpu::Cpu;
@@ -121,14 +121,19 @@ mod testing {
 
     /// Runs one instruction.
     pub fn run(cpu: &mut TestCpu, bytes: &[u8]) -> Result<(), Fault> {
+        attempt(cpu, bytes).map_err(|pending| match pending {
+            Pending::Fault(fault) => fault,
+            other => panic!("{bytes:x?}: {other:?}"),
+        })
+    }
+
+    /// Runs one instruction, which may also stop the run.
+    pub fn attempt(cpu: &mut TestCpu, bytes: &[u8]) -> Result<(), Pending> {
         let Decoded::Op(op) = decode(bytes, cpu.segs[CS].is_32bit(), &cpu.model, 0) else {
             panic!("{bytes:x?} is no whole instruction")
         };
         cpu.block_eip = cpu.eip;
-        (op.run)(cpu, &op).map_err(|raised| match cpu.take_pending(raised) {
-            Pending::Fault(fault) => fault,
-            other => panic!("{bytes:x?}: {other:?}"),
-        })
+        (op.run)(cpu, &op).map_err(|raised| cpu.take_pending(raised))
     }
 }
 

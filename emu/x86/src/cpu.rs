@@ -365,6 +365,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             wp: self.cr0 & CR0_WP != 0,
             pse: self.cr4 & CR4_PSE != 0,
             pse36: self.model.has(Features::PSE36),
+            pat: self.model.has(Features::PAT),
             pge: self.cr4 & CR4_PGE != 0,
             smep: self.cr4 & CR4_SMEP != 0,
             smap: self.cr4 & CR4_SMAP != 0,

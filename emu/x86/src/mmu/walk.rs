@@ -59,6 +59,8 @@ pub struct Paging {
     pub pse: bool,
     /// The processor has PSE-36.
     pub pse36: bool,
+    /// The processor has the page-attribute table, whose bit is reserved otherwise.
+    pub pat: bool,
     /// CR4.PGE.
     pub pge: bool,
     /// CR4.SMEP.
@@ -216,9 +218,23 @@ impl Paging {
         pdpte & P != 0 && pdpte & reserved != 0
     }
 
+    /// The PAT bit, where it is reserved. Without CR4.PSE and CR4.PAE no bit of an entry is (as on the 80386 and i486,
+    /// whose entries have no such checks).
+    fn pat_reserved(&self, bit: u64) -> u64 {
+        let checks = self.pse || self.mode == PagingMode::Pae;
+        if checks && !self.pat { bit } else { 0 }
+    }
+
+    /// Reserved bits of a page-table entry.
+    fn pte_reserved(&self) -> u64 {
+        let high = if self.mode == PagingMode::Pae { self.pae_reserved() } else { 0 };
+        high | self.pat_reserved(1 << 7)
+    }
+
     /// Reserved bits of a directory entry that maps a large page.
     fn large_reserved(&self) -> u64 {
-        match self.mode {
+        let pat = self.pat_reserved(1 << 12);
+        pat | match self.mode {
             PagingMode::Pae => self.pae_reserved() | 0x1f_e000,
             _ if self.pse36 => {
                 // bits 13-20 carry physical address bits 32-39 as far as they exist
@@ -287,7 +303,7 @@ pub fn walk(
         if pte & P == 0 {
             return Err(fault(Level::Pte, reads, 0));
         }
-        if pae && pte & paging.pae_reserved() != 0 {
+        if pte & paging.pte_reserved() != 0 {
             return Err(fault(Level::Pte, reads, CODE_P | CODE_RSVD));
         }
         let combined = pde & pte & (U | W) | (pde | pte) & NX;

@@ -86,7 +86,12 @@
 #ifndef ASM
 
 // Loop variables around CATCH() do not change inside it, so that what catch_set() kept is what they are.
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wclobbered"
+#endif
+// Fixed addresses and addresses from the linker script are memory here.
+#pragma GCC diagnostic ignored "-Warray-bounds"
+#pragma GCC diagnostic ignored "-Wstringop-overflow"
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -186,6 +191,12 @@ struct context ring_context(int ring, void (*fn)(void));
 #define CODE(name, text)                                                                                               \
     void name(void);                                                                                                   \
     asm(".text\n.globl " #name "\n" #name ":\n" text "\nint $0x30\n.globl " #name "_end\n" #name "_end:\n");                    \
+    extern char name##_end[]
+// 16-bit code. In virtual-8086 mode the HLT behind it faults and so ends it: #GP(0) at name_end - 1.
+#define CODE16(name, text)                                                                                             \
+    void name(void);                                                                                                   \
+    asm(".text\n.code16\n.globl " #name "\n" #name ":\n" text "\nhlt\n.globl " #name          \
+        "_end\n" #name "_end:\n.code32\n");                                                                           \
     extern char name##_end[]
 u32 copy_low(u32 to, void (*code)(void), char *end); // copies a piece of code below 1 MiB; returns `to`
 

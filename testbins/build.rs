@@ -16,6 +16,7 @@ use std::{env, fs};
 const CFLAGS: &[&str] = &[
     "-m32",
     "-march=i486",
+    "-mtune=pentium3",
     "-std=gnu11",
     "-O2",
     "-Wall",

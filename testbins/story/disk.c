@@ -2,7 +2,7 @@
 // IRQ 14 says that a sector can be fetched or has been taken.
 #include "kernel.h"
 
-enum { DATA = 0x1F0, COUNT = 0x1F2, LBA = 0x1F3, DRIVE = 0x1F6, COMMAND = 0x1F7, STATUS = 0x1F7, CONTROL = 0x3F6 };
+enum { DATA = 0x1F0, COUNT = 0x1F2, LBA = 0x1F3, DRIVE = 0x1F6, COMMAND = 0x1F7, STATUS = 0x1F7, CONTROL = 0x3F6, LOOK = 0x3F6 };
 enum { BUSY = 0x80, READY_BIT = 0x40, FAULT = 0x20, REQUEST = 0x08, ERROR = 0x01 };
 enum { READ_SECTORS = 0x20, WRITE_SECTORS = 0x30, IDENTIFY_DEVICE = 0xEC };
 #define SECTORS_PER_PAGE 8
@@ -12,8 +12,9 @@ u32 disk_sectors;
 char disk_model[41];
 static volatile int answered;
 
+// Reading STATUS takes the drive's interrupt request back, so only the handler reads it. LOOK shows the same bits and does not.
 void disk_interrupt(void) {
-    (void)inb(STATUS); // takes the request back
+    (void)inb(STATUS);
     answered = 1;
 }
 
@@ -30,7 +31,7 @@ static void write_words(const u16 *from) {
 // Waits until the drive is not busy and, if `bits` are asked for, shows them.
 static void poll(u8 bits) {
     for (u32 since = ticks;;) {
-        u8 status = inb(STATUS);
+        u8 status = inb(LOOK);
         if (!(status & BUSY)) {
             if (status & (ERROR | FAULT))
                 fail("   the swap disk reports an error: status %x\n", status);
@@ -58,15 +59,15 @@ void disk_init(void) {
     outb(CONTROL, 0); // interrupts on
     outb(DRIVE, 0xE0);
     for (int i = 0; i < 4; i++) // 400 ns until the status is the chosen drive's
-        (void)inb(CONTROL);
-    u8 status = inb(STATUS);
+        (void)inb(LOOK);
+    u8 status = inb(LOOK);
     if (status == 0xFF || !(status & READY_BIT)) // a floating bus, or nobody there
         fail("   There is no swap disk on the primary ATA channel (status %x).\n%s", status, wanted);
     answered = 0;
     outb(COMMAND, IDENTIFY_DEVICE);
     for (int i = 0; i < 4; i++)
-        (void)inb(CONTROL);
-    if (inb(STATUS) & ERROR)
+        (void)inb(LOOK);
+    if (inb(LOOK) & ERROR)
         fail("   The first IDE drive is not a disk.\n%s", wanted);
     await_interrupt(REQUEST);
     u16 identity[WORDS];
@@ -92,7 +93,7 @@ void disk_page(u32 page, void *memory, int write) {
     outb(LBA + 2, (u8)(sector >> 16));
     outb(COMMAND, write ? WRITE_SECTORS : READ_SECTORS);
     for (int i = 0; i < 4; i++)
-        (void)inb(CONTROL);
+        (void)inb(LOOK);
     if (write)
         poll(REQUEST); // the first sector is asked for without an interrupt
     for (u32 i = 0; i < SECTORS_PER_PAGE; i++, at += WORDS) {

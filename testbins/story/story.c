@@ -57,14 +57,13 @@ static void offender(const char *name, u32 offence, u32 vector) {
 static void waking(void) {
     chapter("Waking up");
     print("   The loader left us at 1 MiB in ring 0, CR0=%08x: protected mode, paging off.\n", first_cr0);
-    print("   A page directory at %08x and one table map the first 4 MiB at %08x; MOV CR0 turned paging on: CR0=%08x.\n",
+    print("   A page directory at %08x and one table map the first 4 MiB at %08x; MOV CR0 began paging: CR0=%08x.\n",
           (u32)kernel_directory - KERNEL, KERNEL, read_cr0());
     print("   %s\n", global_pages ? "The processor has global pages: the kernel's translations outlive MOV CR3."
                                    : "The processor has no global pages: each MOV CR3 drops the kernel's translations too.");
     print("   GDT, IDT and TSS are in place; the timer ticks %u times a second, from now on as vector 20h.\n", TIMER_HZ);
     disk_init();
-    print("   Swap disk \"%s\": %u slots of 4 KiB. Memory for processes: %u frames from %08x on, and no more.\n", disk_model, SLOTS - 1, FRAMES,
-          FRAMES_BASE);
+    print("   Swap disk \"%s\": %u slots of 4 KiB. Memory for processes: %u frames from %08x on.\n", disk_model, SLOTS - 1, FRAMES, FRAMES_BASE);
 }
 
 static void one_address(void) {
@@ -88,7 +87,7 @@ static void preemption(void) {
 
 static void more_than_there_is(void) {
     chapter("More memory than there is");
-    print("   Two weavers, a sieve and a sorter: 73 pages of data, besides text and stacks, in %u frames.\n", FRAMES);
+    print("   Two weavers, a sieve and a sorter: 72 pages of data, besides text and stacks, in %u frames.\n", FRAMES);
     u32 evicted = frames_evicted, written = frames_written, dropped = frames_dropped, first = 0, back = 0;
     struct process *p = &processes[0];
     while (p->state != FREE)
@@ -137,16 +136,12 @@ static void sharing(void) {
     run();
 }
 
-// A processor checks every access against its segment's limit. QEMU's translator does not, and says in CPUID that it is one.
+// A processor checks every access against its segment's limit. QEMU's translator does not; it names itself in a CPUID leaf that
+// processors do not have.
 static int limits_are_checked(void) {
-    u32 eax = 1, ebx, ecx, edx;
-    if (!has_cpuid)
-        return 1;
-    __asm__("cpuid" : "+a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx));
-    if (!(ecx >> 31)) // no hypervisor
-        return 1;
-    eax = 0x40000000;
-    __asm__("cpuid" : "+a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx));
+    u32 eax = 0x40000000, ebx = 0, ecx = 0, edx;
+    if (has_cpuid)
+        __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
     return ebx != 0x54474354; // "TCGT"
 }
 
@@ -165,7 +160,7 @@ static void rings(void) {
 
 static void the_kernel_stumbles(void) {
     chapter("The kernel stumbles, and gets up");
-    print("   A system call recurses until the kernel's stack is gone. Page fault; its frame cannot be pushed; double fault.\n");
+    print("   A system call recurses until the kernel's stack is gone: a page fault, whose frame cannot be pushed.\n");
     weaver("witness", 0x56, 12);
     offender("digger", 10, DOUBLE_FAULT);
     offender("delver", 10, DOUBLE_FAULT);
@@ -217,7 +212,7 @@ void story(const u32 *loader_info) {
     rings();
     the_kernel_stumbles();
     u32 failures = account();
-    print(failures ? "\nThe story went wrong: %u failures.\n" : "\nAll is well: every checksum right, every offender stopped, nothing lost.\n", failures);
+    print(failures ? "\nThe story went wrong; failures: %u.\n" : "\nAll is well: every checksum right, every offender stopped, nothing lost.\n", failures);
     console_drain();
     leave(failures != 0);
 }

@@ -15,6 +15,6 @@ void main(u32 argument) {
         for (u32 j = i + i; j < LIMIT; j += i)
             composite[j] = 1;
     }
-    say("%u primes below %u; sum %u", count, LIMIT, sum);
+    say("%u primes below %u; sum %08x", count, LIMIT, sum);
     finish(count != 6542, sum);
 }

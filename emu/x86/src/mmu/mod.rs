@@ -20,7 +20,7 @@ use crate::flags;
 use crate::observe::{Asker, Control, Observer, Outcome, Step, Translation};
 use crate::width::Cell;
 use tlb::FlushCause;
-use walk::{Access, Entries, Kind, Level, PagingMode, Privilege};
+use walk::{Access, Entries, Kind, Level, Paging, PagingMode, Privilege};
 
 /// What an operand is translated for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +101,20 @@ impl<B: Bus> Entries for Walker<'_, B> {
         self.steps[self.count.min(2)] = Step { level, at, value, set: 0 };
         self.count = (self.count + 1).min(3);
     }
+}
+
+/// Whether a walk would find the entry again without setting a bit in memory: the guest may have cleared accessed and
+/// dirty bits, counting on a flush to see them set again.
+fn is_still_true<B: Bus>(entry: &tlb::Entry, paging: &Paging, walker: &mut Walker<'_, B>) -> bool {
+    const STATUS: u64 = walk::A | walk::D;
+    let pae = paging.mode == PagingMode::Pae;
+    let pdpte = paging.pdptes[(entry.linear >> 30) as usize];
+    let directory_moved = pae && (pdpte & walk::P == 0 || (pdpte ^ entry.sources[0].at.0) & !0xfff != 0);
+    !directory_moved
+        && entry.sources.iter().filter(|source| source.value != 0).all(|source| {
+            let now = walker.read(source.at, if pae { 8 } else { 4 });
+            (now ^ source.value) & !STATUS == 0 && source.value & STATUS & !now == 0
+        })
 }
 
 impl<B: Bus, O: Observer> Cpu<B, O> {
@@ -191,6 +205,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             self.tlb.counters.hits[4][access.kind as usize] += 1;
             let phys = Phys(linear as u64);
             let scratch = self.tlb.scratch();
+            self.tlb.touch(scratch);
             let spot = self.spot(phys, access, linear, scratch);
             self.show(asker, access, linear, bytes, Some(phys), Outcome::Unpaged);
             return Ok((spot, phys));
@@ -256,8 +271,10 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
                         self.front.flush_page(old.linear);
                     }
                 }
-                if cached.is_some() {
+                if let Some(cached) = cached {
+                    // the slot may now lead elsewhere, or be given up
                     self.front.flush_page(linear);
+                    self.front.flush_slot(cached);
                 }
                 let phys = self.tlb.entry(slot).phys(linear);
                 let spot = self.spot(phys, access, linear, slot);
@@ -284,7 +301,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     fn page_fault(&mut self, linear: u32, code: u16) -> crate::fault::Raised {
         self.tlb.counters.faults += 1;
         if self.tlb.flush_page(linear, FlushCause::PageFault) {
-            self.front.flush_page(linear);
+            self.front.flush();
             let change = Control::Flush { cause: FlushCause::PageFault, linear: Some(linear) };
             self.show_control(change);
         }
@@ -322,22 +339,14 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         self.leave_block();
     }
 
-    /// MOV CR3 and task switches: everything but global entries goes; with the `tagged` what-if, nothing does.
+    /// MOV CR3 and task switches: everything but global entries goes; with the `tagged` what-if, nothing does but what
+    /// the tables no longer say.
     pub fn flush_tlb_non_global(&mut self, cause: FlushCause) {
         self.forget_front();
-        self.tlb.enter_space(self.state.cr3);
         if self.tlb.geometry().tagged {
-            let cr3 = self.cr3 as u64;
-            let bus = &mut self.bus;
-            let now = self.state.clock.at(self.state.retired + self.done as u64);
-            let bytes = if self.paging.mode == PagingMode::Pae { 8 } else { 4 };
-            self.tlb.switch_tag(cr3, |entry| {
-                const STATUS: u64 = walk::A | walk::D;
-                entry.sources.iter().filter(|s| s.value != 0).all(|source| {
-                    let mut walker = Walker::new(&mut *bus, now);
-                    (walker.read(source.at, bytes) ^ source.value) & !STATUS == 0
-                })
-            });
+            let now = self.now();
+            let (cr3, paging, bus) = (self.state.cr3 as u64, self.paging, &mut self.bus);
+            self.tlb.switch_tag(cr3, |entry| is_still_true(entry, &paging, &mut Walker::new(&mut *bus, now)));
         } else {
             self.tlb.flush_non_global(cause);
         }

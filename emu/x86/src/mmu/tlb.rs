@@ -77,8 +77,10 @@ pub struct Entry {
     pub linear: u32,
     /// Physical address of the page's first byte.
     pub base: Phys,
-    /// Log2 of the size of the page this entry covers.
+    /// Log2 of the size of what this entry covers.
     pub shift: u8,
+    /// Log2 of the size of the page, more than `shift` if the entry covers a 4 KiB part of a large page.
+    pub page_shift: u8,
     /// Rights, all levels combined.
     pub rights: Rights,
     /// A write may go through without another walk.
@@ -103,6 +105,10 @@ impl Entry {
 
     fn covers(&self, linear: u32) -> bool {
         (linear ^ self.linear) >> self.shift == 0
+    }
+
+    fn is_fragment_around(&self, linear: u32) -> bool {
+        self.page_shift > self.shift && (linear ^ self.linear) >> self.page_shift == 0
     }
 }
 
@@ -223,6 +229,8 @@ pub struct Tlb {
     tag: u16,
     /// CR3 values by tag.
     tags: Vec<u64>,
+    /// Whether any entry was ever filled for a part of a large page.
+    has_fragments: bool,
     spaces: Vec<Space>,
     /// The row of `spaces` in force, and how many walks there had been when it came into force.
     space: usize,
@@ -261,6 +269,7 @@ impl Tlb {
             random: 0x9e37_79b9_7f4a_7c15,
             tag: 0,
             tags: vec![0],
+            has_fragments: false,
             spaces: vec![Space::default()],
             space: 0,
             walks_before: 0,
@@ -326,10 +335,12 @@ impl Tlb {
         let page_mask = !((1u32 << shift) - 1);
         let within = (linear & page_mask & ((1u32 << leaf.shift) - 1)) as u64;
         self.now += 1;
+        self.has_fragments |= shift < leaf.shift;
         let entry = Entry {
             linear: linear & page_mask,
             base: Phys(leaf.base.0 | within),
             shift,
+            page_shift: leaf.shift,
             rights: leaf.rights,
             dirty: leaf.dirty,
             global: leaf.global,
@@ -407,7 +418,8 @@ impl Tlb {
         self.global_epoch += 1;
     }
 
-    /// Drops every entry for the page of `linear` under the current tag, global ones too. Returns whether there was one.
+    /// Drops every entry for the page of `linear` under the current tag, global ones too, and all parts of a large page
+    /// (SDM 3A "Operations that Invalidate TLBs and Paging-Structure Caches"). Returns whether there was one.
     pub fn flush_page(&mut self, linear: u32, cause: FlushCause) -> bool {
         self.count_flush(cause);
         let mut found = false;
@@ -415,6 +427,16 @@ impl Tlb {
             while let Some(slot) = self.lookup(kind, linear) {
                 self.entries[slot as usize].epoch = 0;
                 found = true;
+            }
+        }
+        if self.has_fragments {
+            for slot in 0..self.entries.len() {
+                let entry = self.entries[slot];
+                let is_ours = entry.global || entry.tag == self.tag;
+                if entry.is_fragment_around(linear) && is_ours && self.is_valid(&entry) {
+                    self.entries[slot].epoch = 0;
+                    found = true;
+                }
             }
         }
         found
@@ -483,5 +505,265 @@ impl Tlb {
     /// Whether a slot belongs to the fetch side of a split TLB.
     pub fn serves_fetches(&self, slot: Slot) -> bool {
         !self.geometry.split || (slot as usize) < self.arrays[2].start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tlb(entries: u32, ways: u32, large: u32, split: bool, policy: Policy) -> Tlb {
+        let geometry = Geometry { entries, ways, large, split, policy, tagged: false };
+        geometry.check().unwrap();
+        Tlb::new(geometry)
+    }
+
+    /// A page that leads to the same physical address.
+    fn page(linear: u32, shift: u8, global: bool) -> Leaf {
+        let base = linear as u64 & !((1 << shift) - 1);
+        Leaf {
+            base: Phys(base),
+            shift,
+            rights: Rights { user: true, writable: true, no_execute: false },
+            dirty: true,
+            global,
+            sources: [Source::default(); 2],
+            reads: 2,
+        }
+    }
+
+    /// Uses `linear`: whether it hit, and what a fill evicted.
+    fn access(tlb: &mut Tlb, kind: Kind, linear: u32, global: bool) -> (bool, Option<u32>) {
+        if let Some(slot) = tlb.lookup(kind, linear) {
+            assert_eq!(tlb.entry(slot).phys(linear), Phys(linear as u64));
+            tlb.touch(slot);
+            return (true, None);
+        }
+        let (slot, evicted) = tlb.fill(kind, linear, &page(linear, 12, global), None);
+        assert_eq!(tlb.lookup(kind, linear), Some(slot));
+        (false, evicted.map(|entry| entry.linear))
+    }
+
+    struct Random(u64);
+    impl Random {
+        fn below(&mut self, n: u32) -> u32 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 33) as u32 % n
+        }
+    }
+
+    /// A TLB as a textbook has it: each set a list of pages, the next to go first.
+    struct Lists {
+        sets: Vec<Vec<u32>>,
+        ways: usize,
+        moves_on_use: bool,
+    }
+
+    impl Lists {
+        fn access(&mut self, linear: u32) -> (bool, Option<u32>) {
+            let page = linear & !0xfff;
+            let count = self.sets.len();
+            let set = &mut self.sets[(linear >> 12) as usize % count];
+            if let Some(at) = set.iter().position(|&p| p == page) {
+                if self.moves_on_use {
+                    set.remove(at);
+                    set.push(page);
+                }
+                return (true, None);
+            }
+            let evicted = (set.len() == self.ways).then(|| set.remove(0));
+            set.push(page);
+            (false, evicted)
+        }
+        fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+            self.sets.iter_mut().for_each(|set| set.retain(|&page| keep(page)));
+        }
+    }
+
+    #[test]
+    fn lru_and_fifo_evict_what_lists_in_order_of_use_and_of_arrival_evict() {
+        let is_global = |linear: u32| (linear >> 12).is_multiple_of(5);
+        for (policy, moves_on_use) in [(Policy::Lru, true), (Policy::Fifo, false)] {
+            for (entries, ways) in [(64, 4), (16, 1), (8, 8), (1, 1), (32, 16)] {
+                let mut model = tlb(entries, ways, 8, false, policy);
+                let sets = vec![Vec::new(); (entries / ways) as usize];
+                let mut lists = Lists { sets, ways: ways as usize, moves_on_use };
+                let mut random = Random(7);
+                let mut evictions = 0;
+                for _ in 0..20_000 {
+                    let linear = random.below(3 * entries + 2) << 12 | random.below(0x1000);
+                    match random.below(200) {
+                        0 => {
+                            model.flush_non_global(FlushCause::MovCr3);
+                            lists.retain(is_global);
+                        }
+                        1 => {
+                            model.flush_all(FlushCause::MovCr4);
+                            lists.retain(|_| false);
+                        }
+                        2..5 => {
+                            let found = model.flush_page(linear, FlushCause::Invlpg);
+                            assert_eq!(found, lists.sets.iter().flatten().any(|&p| p == linear & !0xfff));
+                            lists.retain(|page| page != linear & !0xfff);
+                        }
+                        _ => {
+                            let expected = lists.access(linear);
+                            assert_eq!(access(&mut model, Kind::Read, linear, is_global(linear)), expected);
+                            evictions += expected.1.is_some() as u64;
+                        }
+                    }
+                }
+                assert_eq!(model.counters.evictions, evictions);
+                assert_eq!(model.valid_entries().count(), lists.sets.iter().flatten().count());
+            }
+        }
+    }
+
+    #[test]
+    fn tree_plru_follows_a_tree_of_bits() {
+        // one set; node n's children are 2n and 2n + 1; each bit points to the half to give up next
+        const WAYS: usize = 8;
+        let mut model = tlb(WAYS as u32, WAYS as u32, 8, false, Policy::Plru);
+        let mut ways = [None; WAYS];
+        let mut bits = [false; WAYS];
+        let mut random = Random(11);
+        for _ in 0..20_000 {
+            let linear = random.below(20) << 12;
+            let hit = ways.iter().position(|&way| way == Some(linear));
+            let (way, evicted) = match (hit, ways.iter().position(|way| way.is_none())) {
+                (Some(way), _) => (way, None),
+                (None, Some(free)) => (free, None),
+                (None, None) => {
+                    let mut node = 1;
+                    while node < WAYS {
+                        node = node * 2 + bits[node] as usize;
+                    }
+                    (node - WAYS, ways[node - WAYS])
+                }
+            };
+            ways[way] = Some(linear);
+            let mut node = way + WAYS;
+            while node > 1 {
+                bits[node / 2] = node.is_multiple_of(2);
+                node /= 2;
+            }
+            assert_eq!(access(&mut model, Kind::Read, linear, false), (hit.is_some(), evicted));
+        }
+    }
+
+    #[test]
+    fn random_replacement_stays_in_the_set_and_repeats_itself() {
+        let run = || {
+            let mut model = tlb(16, 4, 8, false, Policy::Random);
+            let mut random = Random(3);
+            for _ in 0..5000 {
+                let linear = random.below(64) << 12;
+                let (_, evicted) = access(&mut model, Kind::Read, linear, false);
+                assert!(evicted.is_none_or(|old| old >> 12 & 3 == linear >> 12 & 3));
+            }
+            model
+        };
+        assert!(run() == run() && run().counters.evictions > 1000);
+    }
+
+    #[test]
+    fn a_split_tlb_keeps_fetches_apart_and_a_unified_one_shares() {
+        for (split, shared) in [(true, false), (false, true)] {
+            let mut model = tlb(4, 2, 4, split, Policy::Lru);
+            access(&mut model, Kind::Fetch, 0x5000, false);
+            assert_eq!(access(&mut model, Kind::Read, 0x5000, false).0, shared);
+            assert!(access(&mut model, Kind::Write, 0x5000, false).0);
+            model.flush_page(0x5000, FlushCause::Invlpg);
+            assert_eq!(model.valid_entries().count(), 0, "INVLPG reaches both sides");
+        }
+    }
+
+    #[test]
+    fn large_pages_have_an_array_of_their_own_or_lie_in_parts_among_the_small() {
+        let leaf = page(0x0040_0000, 22, false);
+        let mut own = tlb(4, 4, 2, false, Policy::Lru);
+        own.fill(Kind::Read, 0x0041_2345, &leaf, None);
+        let slot = own.lookup(Kind::Read, 0x007f_ffff).unwrap();
+        assert_eq!(own.entry(slot).phys(0x007f_f123), Phys(0x007f_f123));
+        assert!(own.lookup(Kind::Read, 0x0080_0000).is_none());
+
+        let mut parts = tlb(4, 4, 0, false, Policy::Lru);
+        for linear in [0x0041_2345, 0x007f_f000] {
+            parts.fill(Kind::Read, linear, &leaf, None);
+            let slot = parts.lookup(Kind::Read, linear).unwrap();
+            assert_eq!(parts.entry(slot).phys(linear), Phys(linear as u64));
+        }
+        assert!(parts.lookup(Kind::Read, 0x0050_0000).is_none());
+        access(&mut parts, Kind::Read, 0x0080_0000, false);
+        // SDM 3A: INVLPG within a large page invalidates all the entries it is kept in
+        assert!(parts.flush_page(0x0050_0000, FlushCause::Invlpg));
+        let left: Vec<u32> = parts.valid_entries().map(|(_, entry)| entry.linear).collect();
+        assert_eq!(left, [0x0080_0000]);
+    }
+
+    #[test]
+    fn a_walk_for_the_dirty_bit_reuses_its_slot_and_evicts_nothing() {
+        let mut model = tlb(4, 4, 4, false, Policy::Lru);
+        let (slot, _) =
+            model.fill(Kind::Read, 0x5000, &Leaf { dirty: false, ..page(0x5000, 12, false) }, None);
+        let again = model.fill(Kind::Write, 0x5000, &page(0x5000, 12, false), Some(slot));
+        assert_eq!(again, (slot, None));
+        // the page has become a large one since: the small entry goes
+        model.fill(Kind::Write, 0x5000, &page(0, 22, false), Some(slot));
+        assert_eq!(model.valid_entries().map(|(_, entry)| entry.shift).collect::<Vec<_>>(), [22]);
+        assert_eq!(model.counters.evictions, 0);
+    }
+
+    #[test]
+    fn tags_keep_address_spaces_apart_and_return_to_them() {
+        let mut model = Tlb::new(Geometry { entries: 16, ways: 4, tagged: true, ..Geometry::default() });
+        model.switch_tag(0x1000, |_| true);
+        access(&mut model, Kind::Read, 0x5000, false);
+        access(&mut model, Kind::Read, 0x9000, false);
+        access(&mut model, Kind::Read, 0xa000, true);
+        model.switch_tag(0x2000, |_| true);
+        assert!(model.lookup(Kind::Read, 0x5000).is_none());
+        assert!(model.lookup(Kind::Read, 0xa000).is_some(), "global entries have no tag");
+        access(&mut model, Kind::Read, 0x5000, false);
+        model.flush_page(0x9000, FlushCause::Invlpg); // not of this address space
+        model.switch_tag(0x1000, |entry| entry.linear != 0x5000);
+        assert!(model.lookup(Kind::Read, 0x5000).is_none(), "the tables say otherwise now");
+        assert!(model.lookup(Kind::Read, 0x9000).is_some());
+        assert_eq!(model.counters.flushes[FlushCause::StaleTag as usize], 1);
+        model.switch_tag(0x1000, |_| true);
+        assert!(model.lookup(Kind::Read, 0x9000).is_none(), "loading the same CR3 flushes");
+        model.switch_tag(0x2000, |_| true);
+        assert!(model.lookup(Kind::Read, 0x5000).is_some());
+    }
+
+    #[test]
+    fn more_address_spaces_than_tags_forget_but_never_mix() {
+        let mut model = Tlb::new(Geometry { tagged: true, ..Geometry::default() });
+        for cr3 in 1..10_000u64 {
+            model.switch_tag(cr3 << 12, |_| true);
+            assert!(model.lookup(Kind::Read, 0x5000).is_none(), "{cr3}");
+            access(&mut model, Kind::Read, 0x5000, false);
+        }
+    }
+
+    #[test]
+    fn impossible_shapes_are_refused_with_a_reason() {
+        let good = Geometry::default();
+        for (bad, word) in [
+            (Geometry { entries: 0, ..good }, "entries=0"),
+            (Geometry { entries: 48, ..good }, "entries=48"),
+            (Geometry { entries: 1 << 17, ..good }, "entries=131072"),
+            (Geometry { ways: 3, ..good }, "ways=3"),
+            (Geometry { ways: 0, ..good }, "ways=0"),
+            (Geometry { entries: 4, ways: 8, ..good }, "ways=8"),
+            (Geometry { large: 12, ..good }, "large=12"),
+            (Geometry { large: 128, ..good }, "large=128"),
+        ] {
+            assert!(bad.check().unwrap_err().contains(word), "{bad:?}");
+        }
+        assert_eq!(good.check(), Ok(()));
+        assert_eq!(Geometry { entries: 1 << 16, ways: 64, large: 0, ..good }.check(), Ok(()));
     }
 }

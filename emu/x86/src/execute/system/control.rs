@@ -99,7 +99,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     }
 
     /// Loads CR4: #GP(0) for reserved bits and bad PDPTEs.
-    fn load_cr4(&mut self, new: u32) -> Exec {
+    pub fn load_cr4(&mut self, new: u32) -> Exec {
         self.ensure(new & !self.model.cr4_mask() == 0, GP)?;
         let old = self.cr4;
         let changed = old ^ new;

@@ -1,1 +1,21 @@
 //! The PC board around the processor: memory, chips, virtual time, boot.
+
+pub mod ata;
+pub mod board;
+pub mod calendar;
+pub mod crtc;
+pub mod debug_ports;
+pub mod device;
+pub mod disk;
+pub mod firmware;
+pub mod keyboard;
+pub mod memory;
+pub mod pic;
+pub mod pit;
+pub mod ports;
+pub mod rtc;
+pub mod screen;
+pub mod system_control;
+pub mod uart;
+
+pub use board::{Board, BoardError, Config, Input};

@@ -1,0 +1,397 @@
+//! An ATA channel with up to two disks in PIO mode: ATA/ATAPI-4 (T13/1153D, revision 18).
+//!
+//! The channel holds the registers and the protocol; `command` what each command does, `identify` what a drive says of
+//! itself. Every command and every block of data takes a small fixed time, during which BSY is set, so that a
+//! driver that forgets to wait shows.
+//!
+//! Left out: DMA, packet devices, 48-bit addresses (a disk is seen up to 2^28 sectors), the security, SMART and power
+//! management features; power commands only succeed. DEVICE RESET belongs to packet devices and is aborted.
+
+mod command;
+mod identify;
+
+use crate::device::{IrqLine, PortDevice, Timed, WideData};
+use crate::disk::{Disk, SECTOR};
+use command::Geometry;
+use pagewalk_x86::bus::{Size, Ticks};
+
+// Command block registers.
+const DATA: u16 = 0;
+/// Error (read), features (write).
+const ERROR_FEATURES: u16 = 1;
+const SECTOR_COUNT: u16 = 2;
+/// Sector number, or LBA bits 7-0.
+const LBA_LOW: u16 = 3;
+/// Cylinder low, or LBA bits 15-8.
+const LBA_MID: u16 = 4;
+/// Cylinder high, or LBA bits 23-16.
+const LBA_HIGH: u16 = 5;
+/// Device and head, or device and LBA bits 27-24.
+const DEVICE: u16 = 6;
+/// Status (read), command (write).
+const STATUS_COMMAND: u16 = 7;
+/// The control block's one register, as the board numbers it: alternate status (read), device control (write).
+pub const CONTROL: u16 = 8;
+
+const STATUS_ERR: u8 = 1 << 0;
+const STATUS_DRQ: u8 = 1 << 3;
+const STATUS_DSC: u8 = 1 << 4;
+const STATUS_DF: u8 = 1 << 5;
+const STATUS_DRDY: u8 = 1 << 6;
+const STATUS_BSY: u8 = 1 << 7;
+
+const ERROR_ABORTED: u8 = 1 << 2;
+const ERROR_ID_NOT_FOUND: u8 = 1 << 4;
+const ERROR_UNCORRECTABLE: u8 = 1 << 6;
+/// In the error register after a reset or diagnostic: device 0 passed, device 1 passed or not there.
+const DIAGNOSTIC_PASSED: u8 = 0x01;
+
+const DEVICE_SELECT: u8 = 1 << 4;
+const DEVICE_LBA: u8 = 1 << 6;
+/// Bits 7 and 5, which always read as ones.
+const DEVICE_ONES: u8 = 0xa0;
+
+const CONTROL_NO_INTERRUPT: u8 = 1 << 1;
+const CONTROL_RESET: u8 = 1 << 2;
+
+/// From a command to its end or its first block, and from one block to the next.
+const WORK: u64 = 2_000;
+/// From the end of a software reset to the signature.
+const RESET: u64 = 2_000_000;
+
+/// What a device does with the data register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Transfer {
+    None,
+    /// To the host: sectors of a read, or one block of identify data.
+    In,
+    /// From the host.
+    Out,
+}
+
+/// What happens at the end of BSY.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Work {
+    /// The command's first step, or its only one.
+    Command(u8),
+    /// The next block of a read is fetched.
+    ReadBlock,
+    /// The block in the buffer is written.
+    WriteBlock,
+    /// The reset ends: the signature appears.
+    Reset,
+}
+
+/// One drive, or the place where it would be.
+#[derive(Clone, PartialEq, Debug)]
+struct Drive {
+    disk: Option<Disk>,
+    error: u8,
+    /// DRDY, DSC, DF, ERR; BSY and DRQ are computed.
+    status: u8,
+    features: u8,
+    count: u8,
+    low: u8,
+    mid: u8,
+    high: u8,
+    /// Device register bits 6 and 3-0.
+    head: u8,
+    work: Option<(Work, Ticks)>,
+    transfer: Transfer,
+    buffer: Vec<u8>,
+    position: usize,
+    /// The command under way.
+    command: u8,
+    /// Sectors of the command yet to be moved, those in the buffer included.
+    remaining: u32,
+    /// Sectors in a block of READ and WRITE MULTIPLE; 0 until set.
+    multiple: u8,
+    geometry: Geometry,
+    interrupt: bool,
+}
+
+impl Drive {
+    fn new(disk: Option<Disk>) -> Drive {
+        let geometry = Geometry::default_for(disk.as_ref().map_or(0, Disk::sectors));
+        let mut drive = Drive {
+            disk,
+            error: 0,
+            status: 0,
+            features: 0,
+            count: 0,
+            low: 0,
+            mid: 0,
+            high: 0,
+            head: 0,
+            work: None,
+            transfer: Transfer::None,
+            buffer: Vec::new(),
+            position: 0,
+            command: 0,
+            remaining: 0,
+            multiple: 0,
+            geometry,
+            interrupt: false,
+        };
+        drive.sign();
+        drive
+    }
+
+    /// The signature of a disk after reset or diagnostic (ATA-4 "Signature and persistence").
+    fn sign(&mut self) {
+        self.error = DIAGNOSTIC_PASSED;
+        self.status = STATUS_DRDY | STATUS_DSC;
+        (self.count, self.low, self.mid, self.high, self.head) = (1, 1, 0, 0, 0);
+    }
+
+    fn status(&self) -> u8 {
+        if self.work.is_some() {
+            return STATUS_BSY;
+        }
+        self.status | if self.transfer == Transfer::None { 0 } else { STATUS_DRQ }
+    }
+
+    /// A software reset begins: whatever was going on ends. What commands have set up is kept.
+    fn begin_reset(&mut self) {
+        self.transfer = Transfer::None;
+        self.buffer.clear();
+        self.interrupt = false;
+        // BSY until the reset bit is cleared, however long that takes.
+        self.work = Some((Work::Reset, Ticks(u64::MAX)));
+    }
+
+    fn busy_until(&mut self, work: Work, now: Ticks, ns: u64) {
+        self.work = Some((work, Ticks(now.0.saturating_add(ns))));
+    }
+
+    /// Finishes the work whose time has come.
+    fn advance(&mut self, now: Ticks) {
+        let Some((work, _)) = self.work.filter(|(_, at)| *at <= now) else { return };
+        self.work = None;
+        match work {
+            Work::Command(command) => self.begin(command),
+            Work::ReadBlock => self.fetch_block(),
+            Work::WriteBlock => self.store_block(),
+            Work::Reset => self.sign(),
+        }
+    }
+
+    /// The host has moved the last byte of the buffer.
+    fn block_moved(&mut self, now: Ticks) {
+        let transfer = std::mem::replace(&mut self.transfer, Transfer::None);
+        match transfer {
+            Transfer::In if self.remaining > 0 => self.busy_until(Work::ReadBlock, now, WORK),
+            Transfer::Out => self.busy_until(Work::WriteBlock, now, WORK),
+            Transfer::In | Transfer::None => {}
+        }
+    }
+
+    fn read_data(&mut self, bytes: usize, now: Ticks) -> u32 {
+        if self.transfer != Transfer::In || self.work.is_some() {
+            return u32::MAX;
+        }
+        let mut value = [0xff; 4];
+        let taken = self.buffer.len().saturating_sub(self.position).min(bytes);
+        value[..taken].copy_from_slice(&self.buffer[self.position..self.position + taken]);
+        self.position += taken;
+        if self.position >= self.buffer.len() {
+            self.block_moved(now);
+        }
+        u32::from_le_bytes(value)
+    }
+
+    fn write_data(&mut self, value: u32, bytes: usize, now: Ticks) {
+        if self.transfer != Transfer::Out || self.work.is_some() {
+            return;
+        }
+        let taken = self.buffer.len().saturating_sub(self.position).min(bytes);
+        self.buffer[self.position..self.position + taken].copy_from_slice(&value.to_le_bytes()[..taken]);
+        self.position += taken;
+        if self.position >= self.buffer.len() {
+            self.block_moved(now);
+        }
+    }
+}
+
+/// A channel: two places for drives, one set of registers on the bus, one interrupt line.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AtaChannel {
+    drives: [Drive; 2],
+    selected: usize,
+    control: u8,
+    /// INTRQ.
+    pub irq: IrqLine,
+}
+
+impl AtaChannel {
+    /// A channel with these disks as device 0 and device 1.
+    pub fn new(disks: [Option<Disk>; 2]) -> AtaChannel {
+        AtaChannel { drives: disks.map(Drive::new), selected: 0, control: 0, irq: IrqLine::default() }
+    }
+
+    /// The RESET- line: as power-on, with the disks as they are.
+    pub fn reset(&mut self) {
+        let disks = [0, 1].map(|index| self.drives[index].disk.take());
+        let mut irq = self.irq;
+        irq.set(false);
+        *self = AtaChannel { irq, ..AtaChannel::new(disks) };
+    }
+
+    /// The disk of a device.
+    pub fn disk(&self, device: usize) -> Option<&Disk> {
+        self.drives.get(device)?.disk.as_ref()
+    }
+
+    fn advance(&mut self, now: Ticks) {
+        for drive in &mut self.drives {
+            drive.advance(now);
+        }
+        self.drive_irq();
+    }
+
+    fn drive_irq(&mut self) {
+        let level = self.drives[self.selected].interrupt && self.control & CONTROL_NO_INTERRUPT == 0;
+        self.irq.set(level);
+    }
+
+    fn drive(&mut self) -> &mut Drive {
+        &mut self.drives[self.selected]
+    }
+
+    /// Manual: device 0 answers for a device 1 that is not there, with a status of 0.
+    fn status(&self) -> u8 {
+        let drive = &self.drives[self.selected];
+        if drive.disk.is_some() { drive.status() } else { 0 }
+    }
+
+    fn read_register(&mut self, offset: u16) -> u8 {
+        let (selected, status) = (self.selected, self.status());
+        let present = self.drives[selected].disk.is_some();
+        // While BSY is set, every register reads as status.
+        if status & STATUS_BSY != 0 && offset != STATUS_COMMAND {
+            return status;
+        }
+        let drive = &mut self.drives[if present { selected } else { 0 }];
+        match offset {
+            ERROR_FEATURES => drive.error,
+            SECTOR_COUNT => drive.count,
+            LBA_LOW => drive.low,
+            LBA_MID => drive.mid,
+            LBA_HIGH => drive.high,
+            DEVICE => DEVICE_ONES | drive.head | (selected as u8) << 4,
+            STATUS_COMMAND => {
+                if present {
+                    drive.interrupt = false;
+                }
+                status
+            }
+            CONTROL => status,
+            _ => 0xff,
+        }
+    }
+
+    /// Writes to the command block reach both devices, but not one that is busy or moving data.
+    fn write_register(&mut self, offset: u16, value: u8) {
+        for drive in self.drives.iter_mut().filter(|drive| drive.status() & (STATUS_BSY | STATUS_DRQ) == 0) {
+            match offset {
+                ERROR_FEATURES => drive.features = value,
+                SECTOR_COUNT => drive.count = value,
+                LBA_LOW => drive.low = value,
+                LBA_MID => drive.mid = value,
+                LBA_HIGH => drive.high = value,
+                DEVICE => drive.head = value & !(DEVICE_ONES | DEVICE_SELECT),
+                _ => {}
+            }
+        }
+        if offset == DEVICE {
+            self.selected = usize::from(value & DEVICE_SELECT != 0);
+        }
+    }
+
+    fn write_command(&mut self, command: u8, now: Ticks) {
+        const EXECUTE_DEVICE_DIAGNOSTIC: u8 = 0x90;
+        if command == EXECUTE_DEVICE_DIAGNOSTIC {
+            // Manual: both take it, whichever is selected; device 0's interrupt tells of both.
+            for (drive, work) in self.drives.iter_mut().zip([Work::Command(command), Work::Reset]) {
+                drive.transfer = Transfer::None;
+                drive.interrupt = false;
+                drive.busy_until(work, now, WORK);
+            }
+            self.selected = 0;
+            return;
+        }
+        let drive = self.drive();
+        if drive.disk.is_none() || drive.work.is_some() {
+            tracing::debug!("ATA command {command:#04x} to a device that is busy or absent is ignored");
+            return;
+        }
+        drive.interrupt = false;
+        drive.transfer = Transfer::None;
+        drive.error = 0;
+        drive.status = STATUS_DRDY | STATUS_DSC;
+        drive.busy_until(Work::Command(command), now, WORK);
+    }
+
+    fn write_control(&mut self, value: u8, now: Ticks) {
+        let (resets, was_resetting) = (value & CONTROL_RESET != 0, self.control & CONTROL_RESET != 0);
+        self.control = value;
+        if resets && !was_resetting {
+            self.drives.iter_mut().for_each(Drive::begin_reset);
+            self.selected = 0;
+        } else if was_resetting && !resets {
+            self.drives.iter_mut().for_each(|drive| drive.busy_until(Work::Reset, now, RESET));
+        }
+    }
+}
+
+impl PortDevice for AtaChannel {
+    fn read8(&mut self, offset: u16, now: Ticks) -> u8 {
+        self.advance(now);
+        let value = match offset {
+            // An 8-bit access to the 16-bit register moves a word and shows its low half.
+            DATA => self.drive().read_data(2, now) as u8,
+            offset => self.read_register(offset),
+        };
+        self.drive_irq();
+        value
+    }
+
+    fn write8(&mut self, offset: u16, value: u8, now: Ticks) {
+        self.advance(now);
+        match offset {
+            DATA => self.drive().write_data(u32::from(value), 2, now),
+            STATUS_COMMAND => self.write_command(value, now),
+            CONTROL => self.write_control(value, now),
+            offset => self.write_register(offset, value),
+        }
+        self.drive_irq();
+    }
+}
+
+impl WideData for AtaChannel {
+    fn read_wide(&mut self, size: Size, now: Ticks) -> u32 {
+        self.advance(now);
+        self.drive().read_data(size.bytes() as usize, now)
+    }
+
+    fn write_wide(&mut self, size: Size, value: u32, now: Ticks) {
+        self.advance(now);
+        self.drive().write_data(value, size.bytes() as usize, now);
+    }
+}
+
+impl Timed for AtaChannel {
+    fn tick(&mut self, now: Ticks) -> Option<Ticks> {
+        self.advance(now);
+        let next = self.drives.iter().filter_map(|drive| drive.work.map(|(_, at)| at)).min();
+        next.filter(|&at| at != Ticks(u64::MAX))
+    }
+}
+
+/// The bytes of a block of `sectors`.
+fn block_bytes(sectors: u32) -> usize {
+    sectors as usize * SECTOR
+}
+
+#[cfg(test)]
+mod tests;

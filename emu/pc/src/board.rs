@@ -1,0 +1,541 @@
+//! The board: which chip stands at which port and pulls which interrupt line. The only file that knows.
+//!
+//! `docs/board.md` draws it as a tree. Everything here is plain data: a board is cloned, compared and moved between
+//! threads, and several live side by side.
+
+use crate::ata::{self, AtaChannel};
+use crate::calendar::DateTime;
+use crate::crtc::Crtc;
+use crate::debug_ports::{DebugConsole, DebugExit};
+use crate::device::{PortDevice, Timed, WideData};
+use crate::disk::Disk;
+use crate::firmware;
+use crate::keyboard::KeyboardController;
+use crate::memory::{Layout, MemoryMap, TEXT};
+use crate::pic::Pic;
+use crate::pit::Pit;
+use crate::ports::{Chip, Overlap, PortMap};
+use crate::rtc::Rtc;
+use crate::screen;
+use crate::system_control::{ControlA, ControlB};
+use crate::uart::{Pace, Uart};
+use pagewalk_x86::bus::{Bus, Frame, Phys, Request, Size, Ticks};
+use pagewalk_x86::ram::Ram;
+
+/// First ports of the serial ports.
+pub const SERIAL_PORTS: [u16; 2] = [0x3f8, 0x2f8];
+/// Command block and control block of the disk channels.
+const ATA_PORTS: [(u16, u16); 2] = [(0x1f0, 0x3f6), (0x170, 0x376)];
+
+/// Interrupt requests. The serial ports and disk channels by index.
+const IRQ_TIMER: u8 = 0;
+const IRQ_KEYBOARD: u8 = 1;
+const IRQ_SERIAL: [u8; 2] = [4, 3];
+const IRQ_CLOCK: u8 = 8;
+const IRQ_ATA: [u8; 2] = [14, 15];
+
+/// Least and most RAM.
+const MEMORY: std::ops::RangeInclusive<u64> = 0x10_0000..=64 << 30;
+/// The largest ROM.
+const ROM_LIMIT: usize = 16 << 20;
+const PAGE: u64 = 4096;
+/// Frame number bit of address line 20.
+const A20_FRAME: u64 = 1 << 8;
+const NEVER: Ticks = Ticks(u64::MAX);
+
+/// What the board is populated with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes of RAM: a multiple of 4 KiB, from 1 MiB to 64 GiB.
+    pub memory: u64,
+    /// A firmware ROM; without one there is a stub that answers interrupts and halts at the reset vector.
+    pub rom: Option<Vec<u8>>,
+    /// Up to four disks: master and slave of the primary channel, then of the secondary.
+    pub disks: Vec<Disk>,
+    /// How many serial ports (COM1, COM2).
+    pub serial_ports: usize,
+    /// Whether sent bytes take the time their bits need.
+    pub pace: Pace,
+    /// What the clock shows at power-on.
+    pub date: DateTime,
+    /// What CMOS and the BIOS data area say of an x87.
+    pub coprocessor: bool,
+}
+
+impl Default for Config {
+    /// 128 MiB, no ROM, no disk, COM1, 1 January 2000.
+    fn default() -> Self {
+        Config {
+            memory: 128 << 20,
+            rom: None,
+            disks: Vec::new(),
+            serial_ports: 1,
+            pace: Pace::Immediate,
+            date: DateTime::default(),
+            coprocessor: true,
+        }
+    }
+}
+
+/// A board that can't be built, or bytes that can't be placed on it.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+pub enum BoardError {
+    /// The amount of memory is not possible.
+    #[error("{0} bytes of memory are not possible: give a multiple of 4 KiB from 1 MiB to 64 GiB")]
+    Memory(u64),
+    /// The ROM is empty or too large.
+    #[error("a firmware ROM of {0} bytes is not possible: it must have from 1 byte to 16 MiB")]
+    Rom(usize),
+    /// Too many disks.
+    #[error("{0} disks are too many: there is room for 4")]
+    Disks(usize),
+    /// Too many serial ports.
+    #[error("{0} serial ports are too many: there is room for 2")]
+    SerialPorts(usize),
+    /// Two chips at one port.
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
+    /// There is no memory where bytes should be placed.
+    #[error("{len} bytes can't be placed at {at:#x}: there is no memory at {hole:#x}")]
+    NoMemory {
+        /// Where they should go.
+        at: u64,
+        /// How many.
+        len: usize,
+        /// The first address without memory.
+        hole: u64,
+    },
+}
+
+/// What comes in from outside. It takes effect at the virtual time at which [`Board::input`] is told of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The far end of a serial line sends bytes.
+    Serial {
+        /// Which port, from 0.
+        port: usize,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Keys are pressed and released: scan code set 1 bytes.
+    Keys(Vec<u8>),
+}
+
+/// The board around the processor.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Board {
+    layout: Layout,
+    ram: Ram,
+    /// Whether address line 20 is let through.
+    a20: bool,
+    layout_version: u32,
+    ports: PortMap,
+    pic: Pic,
+    pit: Pit,
+    control_a: ControlA,
+    control_b: ControlB,
+    keyboard: KeyboardController,
+    rtc: Rtc,
+    uarts: Vec<Uart>,
+    ata: [Option<AtaChannel>; 2],
+    crtc: Crtc,
+    debug_console: DebugConsole,
+    debug_exit: DebugExit,
+    request: Option<Request>,
+    /// Each timed chip's next deadline, and the earliest of them.
+    deadlines: [Ticks; 7],
+    deadline: Ticks,
+}
+
+impl Board {
+    /// A board at power-on.
+    pub fn new(config: Config) -> Result<Board, BoardError> {
+        if !MEMORY.contains(&config.memory) || !config.memory.is_multiple_of(PAGE) {
+            return Err(BoardError::Memory(config.memory));
+        }
+        if config.disks.len() > 4 {
+            return Err(BoardError::Disks(config.disks.len()));
+        }
+        if config.serial_ports > SERIAL_PORTS.len() {
+            return Err(BoardError::SerialPorts(config.serial_ports));
+        }
+        let rom = config.rom.clone().unwrap_or_else(firmware::stub_rom);
+        if rom.is_empty() || rom.len() > ROM_LIMIT {
+            return Err(BoardError::Rom(rom.len()));
+        }
+
+        let layout = Layout::new(config.memory, (rom.len() as u64).next_multiple_of(PAGE));
+        let mut ram = Ram::new(layout.stored() as usize);
+        ram.write(layout.stored() as usize - rom.len(), &rom);
+
+        let mut rtc = Rtc::new(config.date);
+        for (index, value) in firmware::cmos(&config) {
+            rtc.set_memory(index, value);
+        }
+        let mut disks = config.disks.into_iter();
+        let mut channel = || {
+            let disks = [disks.next(), disks.next()];
+            disks.iter().any(Option::is_some).then(|| AtaChannel::new(disks))
+        };
+        let ata = [channel(), channel()];
+
+        let mut ports = PortMap::default();
+        ports.claim(0x20..=0x21, Chip::Pic, 0)?;
+        ports.claim(0xa0..=0xa1, Chip::Pic, 2)?;
+        ports.claim(0x4d0..=0x4d1, Chip::Pic, 4)?;
+        ports.claim(0x40..=0x43, Chip::Pit, 0)?;
+        ports.claim(0x60..=0x60, Chip::Keyboard, 0)?;
+        ports.claim(0x61..=0x61, Chip::ControlB, 0)?;
+        ports.claim(0x64..=0x64, Chip::Keyboard, 4)?;
+        ports.claim(0x70..=0x71, Chip::Rtc, 0)?;
+        ports.claim(0x92..=0x92, Chip::ControlA, 0)?;
+        for (index, &first) in SERIAL_PORTS[..config.serial_ports].iter().enumerate() {
+            ports.claim(first..=first + 7, Chip::Uart(index), 0)?;
+        }
+        for (index, &(command, control)) in
+            ATA_PORTS.iter().enumerate().filter(|(index, _)| ata[*index].is_some())
+        {
+            ports.claim(command..=command + 7, Chip::Ata(index), 0)?;
+            ports.claim(control..=control, Chip::Ata(index), ata::CONTROL)?;
+        }
+        ports.claim(0x3d4..=0x3d5, Chip::Crtc, 0)?;
+        ports.claim(0x3da..=0x3da, Chip::Crtc, 6)?;
+        ports.claim(0xe9..=0xe9, Chip::DebugConsole, 0)?;
+        ports.claim(0xf4..=0xf7, Chip::DebugExit, 0)?;
+
+        let mut board = Board {
+            layout,
+            ram,
+            a20: true,
+            layout_version: 0,
+            ports,
+            pic: Pic::new(),
+            pit: Pit::new(),
+            control_a: ControlA::default(),
+            control_b: ControlB::default(),
+            keyboard: KeyboardController::new(),
+            rtc,
+            uarts: vec![Uart::new(config.pace); config.serial_ports],
+            ata,
+            crtc: Crtc::default(),
+            debug_console: DebugConsole::default(),
+            debug_exit: DebugExit::default(),
+            request: None,
+            deadlines: [NEVER; 7],
+            deadline: Ticks(0),
+        };
+        board.carry_lines();
+        Ok(board)
+    }
+
+    /// Carries every chip's interrupt line to the interrupt controllers.
+    fn carry_lines(&mut self) {
+        self.pic.wire(IRQ_TIMER, &mut self.pit.out0);
+        self.pic.wire(IRQ_KEYBOARD, &mut self.keyboard.irq);
+        for (uart, irq) in self.uarts.iter_mut().zip(IRQ_SERIAL) {
+            self.pic.wire(irq, &mut uart.irq);
+        }
+        self.pic.wire(IRQ_CLOCK, &mut self.rtc.irq);
+        for (channel, irq) in self.ata.iter_mut().zip(IRQ_ATA) {
+            if let Some(channel) = channel {
+                self.pic.wire(irq, &mut channel.irq);
+            }
+        }
+    }
+
+    /// The wires that are not interrupts: address line 20, the reset line, the debug exit.
+    fn carry_controls(&mut self) {
+        let a20 = self.keyboard.a20() || self.control_a.a20();
+        if a20 != self.a20 {
+            self.a20 = a20;
+            self.layout_version = self.layout_version.wrapping_add(1);
+        }
+        if self.keyboard.take_reset() {
+            self.request = Some(Request::Reset);
+        }
+        if let Some(value) = self.debug_exit.take() {
+            self.request = Some(Request::Exit(value));
+        }
+    }
+
+    /// A chip was touched: its wires are carried, and when it next wants the time is asked.
+    fn settle(&mut self, chip: Chip, now: Ticks) {
+        let (slot, next) = match chip {
+            Chip::Pit => (0, self.pit.tick(now)),
+            Chip::Rtc => (1, self.rtc.tick(now)),
+            Chip::Keyboard => (2, self.keyboard.tick(now)),
+            Chip::Uart(index) => (3 + index, self.uarts.get_mut(index).and_then(|uart| uart.tick(now))),
+            Chip::Ata(index) => (5 + index, self.ata[index].as_mut().and_then(|channel| channel.tick(now))),
+            Chip::Pic | Chip::ControlB | Chip::Crtc | Chip::DebugConsole => return,
+            Chip::ControlA | Chip::DebugExit => return self.carry_controls(),
+        };
+        if chip == Chip::Keyboard {
+            self.carry_controls();
+        }
+        self.carry_lines();
+        let next = next.unwrap_or(NEVER);
+        if self.deadlines[slot] != next {
+            self.deadlines[slot] = next;
+            self.deadline = self.deadlines.into_iter().min().unwrap_or(NEVER);
+        }
+    }
+
+    fn read_byte(&mut self, port: u16, now: Ticks) -> u8 {
+        let Some((chip, offset)) = self.ports.find(port) else { return 0xff };
+        let value = match chip {
+            Chip::Pic => self.pic.read8(offset, now),
+            Chip::Pit => self.pit.read8(offset, now),
+            Chip::Keyboard => self.keyboard.read8(offset, now),
+            Chip::ControlA => self.control_a.read(),
+            Chip::ControlB => self.control_b.read(self.pit.out2(now), now),
+            Chip::Rtc => self.rtc.read8(offset, now),
+            Chip::Uart(index) => self.uarts[index].read8(offset, now),
+            Chip::Ata(index) => self.ata[index].as_mut().map_or(0xff, |channel| channel.read8(offset, now)),
+            Chip::Crtc => self.crtc.read8(offset, now),
+            Chip::DebugConsole => self.debug_console.read8(offset, now),
+            Chip::DebugExit => self.debug_exit.read8(offset, now),
+        };
+        self.settle(chip, now);
+        value
+    }
+
+    fn write_byte(&mut self, port: u16, value: u8, now: Ticks) {
+        let Some((chip, offset)) = self.ports.find(port) else { return };
+        match chip {
+            Chip::Pic => self.pic.write8(offset, value, now),
+            Chip::Pit => self.pit.write8(offset, value, now),
+            Chip::Keyboard => self.keyboard.write8(offset, value, now),
+            Chip::ControlA => {
+                if self.control_a.write(value) {
+                    self.request = Some(Request::Reset);
+                }
+            }
+            Chip::ControlB => {
+                self.control_b.write(value);
+                self.pit.set_gate2(self.control_b.gate2(), now);
+            }
+            Chip::Rtc => self.rtc.write8(offset, value, now),
+            Chip::Uart(index) => self.uarts[index].write8(offset, value, now),
+            Chip::Ata(index) => {
+                if let Some(channel) = &mut self.ata[index] {
+                    channel.write8(offset, value, now);
+                }
+            }
+            Chip::Crtc => self.crtc.write8(offset, value, now),
+            Chip::DebugConsole => self.debug_console.write8(offset, value, now),
+            Chip::DebugExit => self.debug_exit.write8(offset, value, now),
+        }
+        self.settle(chip, now);
+    }
+
+    /// The chip at `port`, if it decodes accesses of more than a byte there.
+    fn wide(&mut self, port: u16) -> Option<(Chip, &mut dyn WideData)> {
+        match self.ports.find(port)? {
+            (chip @ Chip::Ata(index), 0) => Some((chip, self.ata[index].as_mut()?)),
+            (chip @ Chip::DebugExit, _) => Some((chip, &mut self.debug_exit)),
+            _ => None,
+        }
+    }
+
+    /// The board's RESET line: every chip starts over. Memory, the clock's time and CMOS, and the disks stay.
+    pub fn reset(&mut self, now: Ticks) {
+        self.pit.reset();
+        self.control_a = ControlA::default();
+        self.control_b = ControlB::default();
+        self.keyboard.reset();
+        self.rtc.reset();
+        self.uarts.iter_mut().for_each(Uart::reset);
+        self.ata.iter_mut().flatten().for_each(AtaChannel::reset);
+        self.pic.reset();
+        self.request = None;
+        self.carry_controls();
+        self.touch_all(now);
+    }
+
+    fn touch_all(&mut self, now: Ticks) {
+        for chip in
+            [Chip::Pit, Chip::Rtc, Chip::Keyboard, Chip::Uart(0), Chip::Uart(1), Chip::Ata(0), Chip::Ata(1)]
+        {
+            self.settle(chip, now);
+        }
+        self.deadline = self.deadlines.into_iter().min().unwrap_or(NEVER);
+    }
+
+    /// Leaves the board as a PC's firmware does when it starts a kernel: see [`firmware`]. For kernels that a loader
+    /// starts; a firmware ROM does it for itself.
+    pub fn firmware_defaults(&mut self) {
+        firmware::leave_defaults(self);
+    }
+
+    /// The one door for everything from outside, at the time at which it takes effect.
+    pub fn input(&mut self, input: &Input, now: Ticks) {
+        match input {
+            Input::Serial { port, bytes } => {
+                if let Some(uart) = self.uarts.get_mut(*port) {
+                    uart.push_input(bytes, now);
+                    self.settle(Chip::Uart(*port), now);
+                }
+            }
+            Input::Keys(set_1) => {
+                self.keyboard.press(set_1, now);
+                self.settle(Chip::Keyboard, now);
+            }
+        }
+    }
+
+    /// The bytes a serial port has sent since this was last asked.
+    pub fn take_serial_output(&mut self, port: usize) -> Vec<u8> {
+        self.uarts.get_mut(port).map(|uart| uart.sent().take()).unwrap_or_default()
+    }
+
+    /// The bytes the guest wrote to the debug console since this was last asked.
+    pub fn take_debug_output(&mut self) -> Vec<u8> {
+        self.debug_console.output.take()
+    }
+
+    /// The text screen, line by line.
+    pub fn screen(&self) -> Vec<String> {
+        screen::lines(self.ram.slice(TEXT as usize, 0x8000), self.crtc.display_start())
+    }
+
+    /// The memory map a firmware would tell.
+    pub fn memory_map(&self) -> MemoryMap {
+        self.layout.map()
+    }
+
+    /// The disk at a place: 0 and 1 on the primary channel, 2 and 3 on the secondary.
+    pub fn disk(&self, index: usize) -> Option<&Disk> {
+        self.ata.get(index / 2)?.as_ref()?.disk(index % 2)
+    }
+
+    /// How many serial ports there are.
+    pub fn serial_ports(&self) -> usize {
+        self.uarts.len()
+    }
+
+    pub(crate) fn crtc_mut(&mut self) -> &mut Crtc {
+        &mut self.crtc
+    }
+
+    pub(crate) fn rtc(&self) -> &Rtc {
+        &self.rtc
+    }
+
+    /// Places bytes in memory, RAM or ROM, past address line 20's mask.
+    pub fn place(&mut self, at: Phys, bytes: &[u8]) -> Result<(), BoardError> {
+        let (len, last) = (bytes.len(), at.0.checked_add(bytes.len() as u64));
+        let hole = |hole: u64| BoardError::NoMemory { at: at.0, len, hole };
+        let end = last.ok_or(hole(u64::MAX))?;
+        let mut page = at.0 & !(PAGE - 1);
+        while page < end && len != 0 {
+            if self.layout.frame(page) == Frame::Device {
+                return Err(hole(page.max(at.0)));
+            }
+            page += PAGE;
+        }
+        let mut rest = bytes;
+        let mut address = at.0;
+        while !rest.is_empty() {
+            let within = address % PAGE;
+            let (now, later) = rest.split_at(rest.len().min((PAGE - within) as usize));
+            if let Frame::Ram(offset) | Frame::Rom(offset) = self.layout.frame(address) {
+                self.ram.write(offset + within as usize, now);
+            }
+            address += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Reads memory past address line 20's mask; where there is none, all ones.
+    pub fn peek(&self, at: Phys, into: &mut [u8]) {
+        for (index, byte) in into.iter_mut().enumerate() {
+            let address = at.0.wrapping_add(index as u64);
+            *byte = match self.layout.frame(address) {
+                Frame::Ram(offset) | Frame::Rom(offset) => {
+                    self.ram.read::<1>(offset + (address % PAGE) as usize)[0]
+                }
+                Frame::Device => 0xff,
+            };
+        }
+    }
+}
+
+impl Bus for Board {
+    #[inline(always)]
+    fn ram(&self) -> &Ram {
+        &self.ram
+    }
+
+    #[inline(always)]
+    fn ram_mut(&mut self) -> &mut Ram {
+        &mut self.ram
+    }
+
+    fn frame(&self, frame: u64) -> Frame {
+        let masked = if self.a20 { frame } else { frame & !A20_FRAME };
+        // Beyond 52 bits there is nothing.
+        if masked >> 40 != 0 { Frame::Device } else { self.layout.frame(masked << 12) }
+    }
+
+    #[inline(always)]
+    fn layout(&self) -> u32 {
+        self.layout_version
+    }
+
+    fn mmio_read(&mut self, _at: Phys, size: Size, _now: Ticks) -> u32 {
+        size.mask()
+    }
+
+    fn mmio_write(&mut self, _at: Phys, _size: Size, _value: u32, _now: Ticks) {}
+
+    fn port_read(&mut self, port: u16, size: Size, now: Ticks) -> u32 {
+        if size != Size::Byte
+            && let Some((chip, device)) = self.wide(port)
+        {
+            let value = device.read_wide(size, now);
+            self.settle(chip, now);
+            return value & size.mask();
+        }
+        (0..size.bytes() as u16)
+            .map(|byte| u32::from(self.read_byte(port.wrapping_add(byte), now)) << (8 * byte))
+            .fold(0, |value, byte| value | byte)
+    }
+
+    fn port_write(&mut self, port: u16, size: Size, value: u32, now: Ticks) {
+        if size != Size::Byte
+            && let Some((chip, device)) = self.wide(port)
+        {
+            device.write_wide(size, value & size.mask(), now);
+            return self.settle(chip, now);
+        }
+        for byte in 0..size.bytes() as u16 {
+            self.write_byte(port.wrapping_add(byte), (value >> (8 * byte)) as u8, now);
+        }
+    }
+
+    #[inline(always)]
+    fn interrupt(&self) -> bool {
+        self.pic.interrupt()
+    }
+
+    fn acknowledge(&mut self, _now: Ticks) -> u8 {
+        self.pic.acknowledge()
+    }
+
+    #[inline]
+    fn tick(&mut self, now: Ticks) -> Option<Ticks> {
+        if now >= self.deadline {
+            self.touch_all(now);
+        }
+        (self.deadline != NEVER).then_some(self.deadline)
+    }
+
+    #[inline(always)]
+    fn take_request(&mut self) -> Option<Request> {
+        self.request.take()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -242,6 +242,11 @@ impl AtaChannel {
         self.drives.get(device)?.disk.as_ref()
     }
 
+    /// Whether a command is under way.
+    pub fn could_interrupt(&self) -> bool {
+        self.drives.iter().any(|drive| drive.work.is_some_and(|(_, at)| at != Ticks(u64::MAX)))
+    }
+
     fn advance(&mut self, now: Ticks) {
         for drive in &mut self.drives {
             drive.advance(now);

@@ -243,6 +243,21 @@ impl Board {
         }
     }
 
+    /// The lines that may yet rise while the processor sleeps: by themselves, or by input from outside.
+    fn live_lines(&self) -> u16 {
+        let line = |irq: u8, live: bool| u16::from(live) << irq;
+        let mut lines = line(IRQ_TIMER, self.pit.could_interrupt())
+            | line(IRQ_KEYBOARD, self.keyboard.could_interrupt())
+            | line(IRQ_CLOCK, self.rtc.could_interrupt());
+        for (uart, irq) in self.uarts.iter().zip(IRQ_SERIAL) {
+            lines |= line(irq, uart.could_interrupt());
+        }
+        for (channel, irq) in self.ata.iter().zip(IRQ_ATA) {
+            lines |= line(irq, channel.as_ref().is_some_and(AtaChannel::could_interrupt));
+        }
+        lines
+    }
+
     /// The wires that are not interrupts: address line 20, the reset line, the debug exit.
     fn carry_controls(&mut self) {
         let a20 = self.keyboard.a20() || self.control_a.a20();
@@ -478,6 +493,10 @@ impl Bus for Board {
         if masked >> 40 != 0 { Frame::Device } else { self.layout.frame(masked << 12) }
     }
 
+    fn phys_of(&self, offset: usize) -> Phys {
+        Phys(self.layout.address(offset))
+    }
+
     #[inline(always)]
     fn layout(&self) -> u32 {
         self.layout_version
@@ -517,6 +536,10 @@ impl Bus for Board {
     #[inline(always)]
     fn interrupt(&self) -> bool {
         self.pic.interrupt()
+    }
+
+    fn can_interrupt(&self) -> bool {
+        self.pic.could_interrupt(self.live_lines())
     }
 
     fn acknowledge(&mut self, _now: Ticks) -> u8 {

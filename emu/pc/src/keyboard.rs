@@ -282,6 +282,11 @@ impl KeyboardController {
         std::mem::take(&mut self.reset_pulse)
     }
 
+    /// Whether a key would interrupt.
+    pub fn could_interrupt(&self) -> bool {
+        self.config() & (CONFIG_INTERRUPT | CONFIG_DISABLED) == CONFIG_INTERRUPT
+    }
+
     fn config(&self) -> u8 {
         self.ram[0]
     }

@@ -104,6 +104,17 @@ impl Layout {
         }
     }
 
+    /// The address of a stored byte: the inverse of [`Layout::frame`]. Of a ROM seen twice, the upper place.
+    pub fn address(&self, offset: usize) -> u64 {
+        let offset = offset as u64;
+        let above_low = offset.saturating_sub(self.low);
+        match offset {
+            _ if offset < self.low => offset,
+            _ if above_low < self.high => FOUR_GIB + above_low,
+            _ => FOUR_GIB - self.rom + (above_low - self.high),
+        }
+    }
+
     /// The map a firmware would tell.
     pub fn map(&self) -> MemoryMap {
         let between =
@@ -166,6 +177,19 @@ mod tests {
         assert_eq!(layout.frame(0xf_f000), Frame::Rom(0x23_f000));
         assert_eq!(layout.frame(0xe_0000), Frame::Rom(0x22_0000));
         assert_eq!(layout.frame(0xd_f000), Frame::Device);
+    }
+
+    #[test]
+    fn the_address_of_a_stored_page_leads_back_to_it() {
+        let layout = Layout::new(LOW_LIMIT + 3 * MIB, 0x2000);
+        for offset in
+            [0, 0x9_f000, 0x10_0000, 0xbfff_f000, 0xc000_0000, 0xc02f_f000, 0xc030_0000, 0xc030_1000]
+        {
+            let (Frame::Ram(back) | Frame::Rom(back)) = layout.frame(layout.address(offset)) else {
+                panic!("{offset:#x} has no frame")
+            };
+            assert_eq!(back, offset);
+        }
     }
 
     #[test]

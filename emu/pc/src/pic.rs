@@ -308,6 +308,17 @@ impl Pic {
         self.settle();
     }
 
+    /// Whether INT would come up if these of the sixteen lines rose, as masks and services stand.
+    pub fn could_interrupt(&self, lines: u16) -> bool {
+        let [low, high] = lines.to_le_bytes();
+        let with = |controller: &Controller, more: u8| {
+            let irr = controller.irr | more;
+            Controller { irr, ..controller.clone() }.pending().is_some()
+        };
+        let cascade = u8::from(with(&self.slave, high)) << CASCADE;
+        with(&self.master, low & !(1 << CASCADE) | cascade)
+    }
+
     /// Carries the slave's INT to the master, and the master's out.
     fn settle(&mut self) {
         self.master.set_line(CASCADE, self.slave.pending().is_some());
@@ -697,6 +708,26 @@ mod tests {
         b.set(11, false);
         b.out(&[(S0, 0x20), (M0, 0x20)]);
         assert_eq!(b.deliver(), None);
+    }
+
+    #[test]
+    fn whether_a_line_could_interrupt_depends_on_masks_and_services() {
+        let mut b = Bench::new();
+        assert!(b.pic.could_interrupt(1 << 4) && b.pic.could_interrupt(1 << 12));
+        assert!(!b.pic.could_interrupt(0));
+        b.out(&[(M1, 0x10)]);
+        assert!(!b.pic.could_interrupt(1 << 4));
+        b.out(&[(M1, 0x04)]);
+        assert!(!b.pic.could_interrupt(1 << 12), "the cascade is masked");
+        b.out(&[(M1, 0x00), (S1, 0x10)]);
+        assert!(!b.pic.could_interrupt(1 << 12));
+        b.raise(3);
+        b.deliver();
+        assert!(
+            !b.pic.could_interrupt(1 << 4),
+            "it waits for an EOI that a sleeping processor does not send"
+        );
+        assert!(b.pic.could_interrupt(1 << 1));
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl Pit {
         self.counters[2].set_gate(gate, t);
     }
 
+    /// Whether counter 0's output is yet to rise.
+    pub fn could_interrupt(&self) -> bool {
+        self.counters[0].may_rise()
+    }
+
     fn advance(&mut self, t: counter::Clock) {
         if self.counters[0].advance(t) {
             self.out0.note_rise();

@@ -106,6 +106,11 @@ impl Rtc {
         self.memory.get(usize::from(index)).copied().unwrap_or(0xff)
     }
 
+    /// Whether any interrupt is enabled.
+    pub fn could_interrupt(&self) -> bool {
+        self.register(REGISTER_B) & (PERIODIC | ALARM | UPDATE) != 0
+    }
+
     fn register(&self, index: u8) -> u8 {
         self.memory[usize::from(index & 0x7f)]
     }

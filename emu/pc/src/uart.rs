@@ -200,6 +200,12 @@ impl Uart {
         &mut self.sent
     }
 
+    /// Whether input, or what is being sent, would interrupt.
+    pub fn could_interrupt(&self) -> bool {
+        let gate = self.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2;
+        gate && (self.ier & IER_RECEIVED != 0 || (self.ier & IER_THRE != 0 && self.shifting.is_some()))
+    }
+
     /// Nanoseconds of one character at the programmed rate and format.
     fn character_time(&self) -> u64 {
         // Choice: a divisor of 0, which the data sheet leaves open, counts as 1.

@@ -178,6 +178,20 @@ fn the_clock_pulls_interrupt_8() {
 }
 
 #[test]
+fn a_sleeping_processor_can_be_woken_only_by_unmasked_lines_of_live_chips() {
+    let mut b = board();
+    b.firmware_defaults();
+    assert!(b.can_interrupt(), "the timer runs");
+    out(&mut b, 0x21, 0xff, Ticks(0));
+    assert!(!b.can_interrupt());
+    out(&mut b, 0x21, 0xef, Ticks(0));
+    assert!(!b.can_interrupt(), "the serial port's interrupts are off");
+    out(&mut b, 0x3f9, 0x01, Ticks(0));
+    out(&mut b, 0x3fc, 0x08, Ticks(0));
+    assert!(b.can_interrupt(), "serial input may come");
+}
+
+#[test]
 fn counter_2_is_seen_through_port_61() {
     let mut b = board();
     // Mode 0, count 1193: about a millisecond after its gate opens.

@@ -238,6 +238,11 @@ impl Counter {
         [self.next_rise(t), self.next_fall(t), reload].into_iter().flatten().min()
     }
 
+    /// Whether the output will rise if nobody touches the counter.
+    pub fn may_rise(&self) -> bool {
+        self.reload.is_some() || self.next_rise(self.seen).is_some()
+    }
+
     fn keep_count(&mut self, t: Clock) {
         if let Some(run) = self.run.filter(|run| run.frozen.is_some() || t >= run.start) {
             self.last_count = self.element(run, run.frozen.unwrap_or(t - run.start));

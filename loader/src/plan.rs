@@ -97,14 +97,13 @@ impl fmt::Debug for Rom {
     }
 }
 
-/// The processor's state at the first instruction. Registers that a variant does not name are zero, EFLAGS is
-/// 00000002h (so IF, DF, TF and VM are clear), the address line A20 is open, and the IDT is the one after reset
-/// (base 0, limit 3FFh in real mode; base 0, limit 0 in protected mode).
+/// The processor's state at the first instruction. General registers that a variant does not name are zero, EFLAGS is
+/// 00000002h (so IF, DF, TF and VM are clear), and the address line A20 is open, except in `Reset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Start {
     /// The state after RESET: CS:IP is F000:FFF0 with a CS base of FFFF0000h.
     Reset,
-    /// Real mode: CR0 as after RESET, segment bases 16 times their selectors, limits FFFFh.
+    /// Real mode: CR0 and IDTR as after RESET, segment bases 16 times their selectors, limits FFFFh.
     Real {
         /// Code segment.
         cs: u16,
@@ -122,9 +121,9 @@ pub enum Start {
         dx: u16,
     },
     /// Flat protected mode at CPL 0, paging off: CR0 = 00000011h (PE, ET), CR4 = 0. CS is a 32-bit execute/read
-    /// segment, DS, ES, FS, GS and SS are 32-bit read/write segments, all with base 0 and limit FFFFFFFFh. There is no
-    /// GDT (base 0, limit 0), so the guest loads its own before it loads a segment register. LDTR is null, TR a busy
-    /// 32-bit TSS with base 0 and limit 67h.
+    /// segment, DS, ES, FS, GS and SS are 32-bit read/write segments, all with base 0 and limit FFFFFFFFh. There is
+    /// neither GDT nor IDT (base 0, limit 0), so the guest loads its own GDT before it loads a segment register. LDTR
+    /// is null, TR a busy 32-bit TSS with base 0 and limit 67h.
     Protected {
         /// Where to start.
         eip: u32,

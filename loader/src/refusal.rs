@@ -19,7 +19,7 @@ pub enum Cause {
 
 /// Why an image is not loaded: what was found, where, and what would have been accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{image}: {found}{}; {accepted}", Position(*.offset, *.unpacked))]
+#[error("{image}: {}{found}; {accepted}", Position(*.offset, *.unpacked))]
 pub struct Refusal {
     /// The image's name, as the request gave it.
     pub image: String,
@@ -82,8 +82,8 @@ impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Position(None, _) => Ok(()),
-            Position(Some(offset), false) => write!(f, " at offset {offset:#x}"),
-            Position(Some(offset), true) => write!(f, " at offset {offset:#x} of the unpacked image"),
+            Position(Some(offset), false) => write!(f, "at offset {offset:#x}: "),
+            Position(Some(offset), true) => write!(f, "at offset {offset:#x} of the unpacked image: "),
         }
     }
 }
@@ -96,8 +96,8 @@ mod tests {
     fn a_refusal_says_what_where_and_what_would_be_accepted() {
         let refusal = Refusal::malformed("e_phnum is 0", "an executable has program headers").at(0x2c_u64);
         let text = refusal.clone().of("kernel").to_string();
-        assert_eq!(text, "kernel: e_phnum is 0 at offset 0x2c; an executable has program headers");
+        assert_eq!(text, "kernel: at offset 0x2c: e_phnum is 0; an executable has program headers");
         let text = refusal.in_unpacked_image().of("kernel.gz").to_string();
-        assert!(text.contains("at offset 0x2c of the unpacked image;"), "{text}");
+        assert!(text.starts_with("kernel.gz: at offset 0x2c of the unpacked image: e_phnum"), "{text}");
     }
 }

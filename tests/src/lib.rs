@@ -1,1 +1,124 @@
-//! Whole-machine, differential and robustness tests, and benchmarks.
+//! What the whole-machine tests share: machines made from guests, and QEMU beside them.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use pagewalk_loader::{Boot, Plan, Request};
+use pagewalk_pc::board::{Board, Config};
+use pagewalk_pc::disk::Disk;
+use pagewalk_pc::machine::{Machine, Parts, memory_map};
+use pagewalk_testbins::Guest;
+use pagewalk_x86::bus::Request as BoardRequest;
+use pagewalk_x86::fault::Stop;
+use pagewalk_x86::mmu::tlb::Geometry;
+use pagewalk_x86::model;
+use pagewalk_x86::observe::Observer;
+
+/// Memory of test machines.
+pub const MEMORY: u64 = 32 << 20;
+/// Size of the disk that every test machine has.
+pub const DISK: usize = 8 << 20;
+/// No guest needs as many instructions.
+pub const MOST: u64 = 1_000_000_000;
+
+/// A board as all guests get it: 32 MiB and an empty disk.
+pub fn board() -> Result<Board> {
+    Ok(Board::new(Config {
+        memory: MEMORY,
+        disks: vec![Disk::blank(DISK as u64 / 512)],
+        ..Config::default()
+    })?)
+}
+
+/// The plan of an image on that board.
+pub fn plan(image: &[u8], name: &str, command_line: &str) -> Result<Plan> {
+    Ok(pagewalk_loader::plan(&Request {
+        image,
+        name,
+        boot: Boot::Auto,
+        command_line,
+        modules: &[],
+        memory: memory_map(&board()?),
+    })?)
+}
+
+/// A `max` machine about to run a guest.
+pub fn machine<O: Observer>(guest: &Guest, tlb: Geometry, observer: O) -> Result<Machine<O>> {
+    let parts = Parts { model: model::MAX, tlb, ps_per_instruction: 1000 };
+    Ok(Machine::new(parts, board()?, &plan(guest.image, guest.name, "")?, observer)?)
+}
+
+/// Runs to the end; returns how it stopped and the serial text.
+pub fn run_to_end<O: Observer>(machine: &mut Machine<O>, most: u64) -> (Stop, String) {
+    let mut text = Vec::new();
+    loop {
+        let until = machine.processor.cpu.retired.saturating_add(1 << 20).min(most);
+        let stop = machine.run(until);
+        text.extend(machine.take_serial());
+        match stop {
+            Stop::Limit if machine.processor.cpu.retired < most => {}
+            Stop::Idle => {}
+            stop => return (stop, String::from_utf8_lossy(&text).into_owned()),
+        }
+    }
+}
+
+/// Whether a guest came to its end with success.
+pub fn succeeded(stop: &Stop) -> bool {
+    *stop == Stop::Request(BoardRequest::Exit(0))
+}
+
+/// The lines of a guest's report that begin with a word.
+pub fn lines<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter_map(move |line| line.trim().strip_prefix(word)?.strip_prefix(' '))
+}
+
+/// A file that tests/run.sh fetched; the error says how to get it.
+pub fn fetched(name: &str) -> Result<PathBuf> {
+    let folder = std::env::var("PAGEWALK_IMAGES")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/images").to_string());
+    let path = PathBuf::from(folder).join(name);
+    if !path.exists() {
+        bail!("{} is not there: run tests/run.sh, which fetches it", path.display());
+    }
+    Ok(path)
+}
+
+/// Runs an image under QEMU with the same memory and disk; returns the exit status and the serial text.
+pub fn qemu(image: &[u8], command_line: &str, limit: Duration) -> Result<(Option<i32>, String)> {
+    let folder = tempfile::tempdir()?;
+    let (kernel, disk, serial) =
+        (folder.path().join("kernel"), folder.path().join("disk"), folder.path().join("serial"));
+    std::fs::write(&kernel, image)?;
+    std::fs::write(&disk, vec![0; DISK])?;
+    let mut child = Command::new("qemu-system-i386")
+        .args(["-M", "pc", "-cpu", "max", "-accel", "tcg", "-m", "32M", "-display", "none", "-no-reboot"])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
+        .arg("-serial")
+        .arg(format!("file:{}", serial.display()))
+        .arg("-drive")
+        .arg(format!("file={},format=raw,if=ide", disk.display()))
+        .arg("-kernel")
+        .arg(&kernel)
+        .args(["-append", command_line])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot start qemu-system-i386: run tests/run.sh, which installs it")?;
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status.code();
+        }
+        if started.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    Ok((status, String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).into_owned()))
+}

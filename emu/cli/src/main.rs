@@ -1,2 +1,47 @@
 //! The `pagewalk` command.
-fn main() {}
+
+mod console;
+mod demo;
+mod drive;
+mod explain;
+mod options;
+mod run;
+mod say;
+mod setup;
+mod status;
+mod walk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use options::{Command, Options};
+use status::{BAD_INPUT, Status};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // a failed write of the message leaves nothing to be done
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { 0 } else { BAD_INPUT.0 });
+        }
+    };
+    let filter =
+        EnvFilter::try_from_env("PAGEWALK_LOG").unwrap_or_else(|_| EnvFilter::new("warn,pagewalk=trace"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let result = drive::catch_signals().and_then(|()| match options.command.unwrap_or(Command::Demo) {
+        Command::Demo => demo::run(),
+        Command::Run(options) => run::run(&options),
+        Command::Walk(options) => walk::run(&options),
+    });
+    match result {
+        Ok(Status(code)) => ExitCode::from(code),
+        Err(error) => {
+            say::complain(&error);
+            ExitCode::from(BAD_INPUT.0)
+        }
+    }
+}

@@ -19,7 +19,8 @@ pub struct Lens {
     pub writers: Option<Writers>,
     /// Stop once the instruction about to run is at this linear EIP.
     pub stop_at: Option<u32>,
-    stopping: bool,
+    /// Whether that point was reached.
+    pub stopping: bool,
 }
 
 impl Lens {

@@ -9,6 +9,7 @@ pub mod device;
 pub mod disk;
 pub mod firmware;
 pub mod keyboard;
+pub mod machine;
 pub mod memory;
 pub mod pic;
 pub mod pit;

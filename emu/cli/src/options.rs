@@ -1,0 +1,337 @@
+//! The command line.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pagewalk_lens::Topic;
+use pagewalk_loader::Boot;
+use pagewalk_x86::mmu::tlb::{Geometry, Policy};
+use pagewalk_x86::mmu::walk::Kind;
+use pagewalk_x86::model::{self, Model};
+
+const EXAMPLES: &str = "\
+Examples:
+  pagewalk demo                                   a small kernel tells what an operating system does with an MMU
+  pagewalk run kernel.elf                         boot a Multiboot, PVH or plain ELF kernel; its COM1 is your terminal
+  pagewalk run kernel.elf --trace translations --trace-out t.txt
+  pagewalk walk kernel.elf --at main 0xc0000000   draw the page walk of an address at the kernel's main
+
+Exit status of run: a guest that writes v to port F4h gives (v*2+1); 0 power-off or a halt for good;
+124 a limit was reached; 125 a bad option, image or file; 126 triple fault; 127 an instruction that is
+not implemented; 130 interrupted by Ctrl-C.";
+
+/// A 32-bit x86 PC, instruction by instruction, that shows and explains every address translation.
+#[derive(Parser, Debug)]
+#[command(name = "pagewalk", version, about, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Options {
+    /// What to do; `demo` when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the story kernel, untagged and tagged, and show what each context switch cost in page walks
+    Demo,
+    /// Boot an image and run it
+    Run(Run),
+    /// Run an image to a point and draw the page walk of each address
+    Walk(Walk),
+}
+
+/// What to boot, and on what machine.
+#[derive(Args, Debug, Clone)]
+pub struct MachineOptions {
+    /// Kernel image: Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not
+    #[arg(required_unless_present = "bios")]
+    pub image: Option<PathBuf>,
+    /// Firmware ROM, mapped to end at 1 MiB and at 4 GiB, entered at the reset vector
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "append", "module", "boot"])]
+    pub bios: Option<PathBuf>,
+    /// How to boot the image: auto, multiboot1, multiboot2, pvh, elf, raw[:ADDRESS], raw32[:ADDRESS]
+    #[arg(long, default_value = "auto", value_parser = |s: &str| s.parse::<Boot>())]
+    pub boot: Boot,
+    /// Kernel command line
+    #[arg(long, value_name = "STRING", default_value = "", hide_default_value = true)]
+    pub append: String,
+    /// A module for the kernel, with its arguments; may be given several times
+    #[arg(long, value_name = "FILE[=ARGS]")]
+    pub module: Vec<String>,
+    /// Size of memory
+    #[arg(long, short, value_name = "SIZE", default_value = "128M", value_parser = parse_size)]
+    pub memory: u64,
+    /// Processor: 386, 486, pentium, p6, p4 or max
+    #[arg(long, value_name = "MODEL", default_value = "max", value_parser = parse_model)]
+    pub cpu: Model,
+    /// A raw disk image on the IDE controller; may be given up to four times. The file is not written to
+    #[arg(long, value_name = "FILE")]
+    pub disk: Vec<PathBuf>,
+    /// Let the guest's disk writes go to the disk files
+    #[arg(long)]
+    pub write_through: bool,
+    /// Shape of the TLB: entries=N, ways=N, large=N, policy=lru|plru|fifo|random, split, unified, tagged
+    #[arg(long, value_name = "SHAPE", default_value = "", hide_default_value = true, value_parser = parse_tlb)]
+    pub tlb: Geometry,
+    /// Virtual time that each instruction takes, in nanoseconds (fractions allowed)
+    #[arg(long, value_name = "NS", default_value = "1", value_parser = parse_rate)]
+    pub ns_per_instruction: u64,
+}
+
+/// `pagewalk run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// Where COM1 goes
+    #[arg(long, value_name = "stdio|none|FILE", default_value = "stdio")]
+    pub serial: Serial,
+    /// Where the debug console (port E9h) goes; standard error if left out
+    #[arg(long, value_name = "stdio|none|FILE")]
+    pub debugcon: Option<Serial>,
+    /// Stop after this many instructions
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub max_instructions: Option<u64>,
+    /// Stop after this many seconds of the host's time
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<f64>,
+    /// What to trace: translations, instructions, exceptions, interrupts, control, io (several with commas)
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = |s: &str| s.parse::<Topic>())]
+    pub trace: Vec<Topic>,
+    /// Where the trace goes (standard error if left out)
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    pub trace_out: Option<PathBuf>,
+    /// How the trace is written
+    #[arg(long, value_enum, default_value = "text", requires = "trace")]
+    pub trace_format: TraceFormat,
+    /// Trace only these linear addresses; may be given several times
+    #[arg(long, value_name = "FROM[-TO]", value_parser = parse_range, requires = "trace")]
+    pub trace_address: Vec<RangeInclusive<u32>>,
+    /// Trace only these rings
+    #[arg(long, value_name = "RING", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(0..4), requires = "trace")]
+    pub trace_ring: Vec<u8>,
+    /// Trace only these kinds of translations: read, write, fetch
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = parse_kind, requires = "trace")]
+    pub trace_kind: Vec<Kind>,
+    /// Trace only between these instruction counts
+    #[arg(long, value_name = "FROM-TO", value_parser = parse_window, requires = "trace")]
+    pub trace_window: Option<RangeInclusive<u64>>,
+    /// Explain the first exceptions of these vectors (all if none is given), up to --explain-count
+    #[arg(long, value_name = "VECTOR,..", value_delimiter = ',', num_args = 0..=1, require_equals = true)]
+    pub explain: Option<Vec<u8>>,
+    /// How many exceptions to explain
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "explain")]
+    pub explain_count: usize,
+    /// Show figures at the end
+    #[arg(long)]
+    pub stats: bool,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub stats_json: Option<PathBuf>,
+    /// Print a hash of the machine's whole state at the end
+    #[arg(long)]
+    pub state_hash: bool,
+    /// Show the text screen at the end
+    #[arg(long)]
+    pub screen: bool,
+}
+
+/// `pagewalk walk`.
+#[derive(Args, Debug)]
+pub struct Walk {
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// Linear addresses or symbols to walk
+    #[arg(value_name = "ADDRESS", required = true)]
+    pub addresses: Vec<String>,
+    /// Where to stop and look: a symbol, a linear address (0x...), or an instruction count
+    #[arg(long, value_name = "POINT")]
+    pub at: Option<String>,
+    /// Give up if the point is not reached after this many instructions
+    #[arg(long, value_name = "N", default_value = "1000000000", value_parser = parse_count)]
+    pub max_instructions: u64,
+}
+
+/// Where a stream of the guest's bytes goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serial {
+    /// Standard input and output.
+    Stdio,
+    /// Nowhere.
+    None,
+    /// Into a file.
+    File(PathBuf),
+}
+
+impl From<&str> for Serial {
+    fn from(text: &str) -> Serial {
+        match text {
+            "stdio" => Serial::Stdio,
+            "none" => Serial::None,
+            file => Serial::File(file.into()),
+        }
+    }
+}
+
+/// Formats of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// Lines for reading.
+    Text,
+    /// A JSON object a line; docs/trace-schema.md has the schema.
+    Json,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let error = || format!("'{text}' is no size; write a number with K, M or G, such as 128M");
+    let (digits, shift) = match text.strip_suffix(['K', 'k', 'M', 'm', 'G', 'g']) {
+        Some(digits) => {
+            let shift = match text.as_bytes()[text.len() - 1].to_ascii_uppercase() {
+                b'K' => 10,
+                b'M' => 20,
+                _ => 30,
+            };
+            (digits, shift)
+        }
+        None => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| error())?;
+    number.checked_mul(1 << shift).ok_or_else(error)
+}
+
+fn parse_model(text: &str) -> Result<Model, String> {
+    model::by_name(text).ok_or_else(|| {
+        let names: Vec<&str> = model::ALL.iter().map(|m| m.name).collect();
+        format!("'{text}' is no processor model; there are: {}", names.join(", "))
+    })
+}
+
+fn parse_tlb(text: &str) -> Result<Geometry, String> {
+    let mut geometry = Geometry::default();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let number =
+            |value: &str| value.parse::<u32>().map_err(|_| format!("'{value}' in '{part}' is no number"));
+        match part.split_once('=') {
+            Some(("entries", value)) => geometry.entries = number(value)?,
+            Some(("ways", value)) => geometry.ways = number(value)?,
+            Some(("large", value)) => geometry.large = number(value)?,
+            Some(("policy", value)) => {
+                geometry.policy = match value {
+                    "lru" => Policy::Lru,
+                    "plru" => Policy::Plru,
+                    "fifo" => Policy::Fifo,
+                    "random" => Policy::Random,
+                    _ => return Err(format!("'{value}' is no policy; there are: lru, plru, fifo, random")),
+                }
+            }
+            None if part == "split" => geometry.split = true,
+            None if part == "unified" => geometry.split = false,
+            None if part == "tagged" => geometry.tagged = true,
+            _ => {
+                return Err(format!(
+                    "'{part}' says nothing about a TLB; write entries=N, ways=N, large=N, policy=P, split, unified or tagged"
+                ));
+            }
+        }
+    }
+    geometry.check()?;
+    Ok(geometry)
+}
+
+/// Picoseconds from nanoseconds.
+fn parse_rate(text: &str) -> Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(ns) if (0.001..=1_000_000.0).contains(&ns) => Ok((ns * 1000.0).round() as u64),
+        _ => Err(format!("'{text}' is no time from 0.001 to 1000000 nanoseconds")),
+    }
+}
+
+fn parse_count(text: &str) -> Result<u64, String> {
+    let plain: String = text.chars().filter(|c| *c != '_').collect();
+    let (digits, factor) = match plain.strip_suffix(['k', 'K', 'M', 'G']) {
+        Some(digits) => {
+            let factor = match plain.as_bytes()[plain.len() - 1] {
+                b'k' | b'K' => 1_000,
+                b'M' => 1_000_000,
+                _ => 1_000_000_000,
+            };
+            (digits, factor)
+        }
+        None => (plain.as_str(), 1),
+    };
+    let number: Option<u64> = digits.parse().ok().and_then(|n: u64| n.checked_mul(factor));
+    number.ok_or_else(|| format!("'{text}' is no count; write a number, perhaps with k, M or G"))
+}
+
+/// An address in hex (with or without 0x) or decimal with a leading `=`.
+pub fn parse_address(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    u32::from_str_radix(digits, 16)
+        .map_err(|_| format!("'{text}' is no 32-bit address; write it in hex, such as 0xc0000000"))
+}
+
+fn parse_range(text: &str) -> Result<RangeInclusive<u32>, String> {
+    match text.split_once('-') {
+        Some((from, to)) => {
+            let (from, to) = (parse_address(from)?, parse_address(to)?);
+            if from > to { Err(format!("'{text}' ends before it begins")) } else { Ok(from..=to) }
+        }
+        None => {
+            let at = parse_address(text)?;
+            Ok(at..=at)
+        }
+    }
+}
+
+fn parse_window(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let (from, to) = text.split_once('-').ok_or_else(|| format!("'{text}' is no window; write FROM-TO"))?;
+    let from = if from.is_empty() { 0 } else { parse_count(from)? };
+    let to = if to.is_empty() { u64::MAX } else { parse_count(to)? };
+    if from > to { Err(format!("'{text}' ends before it begins")) } else { Ok(from..=to) }
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    match text {
+        "read" => Ok(Kind::Read),
+        "write" => Ok(Kind::Write),
+        "fetch" => Ok(Kind::Fetch),
+        _ => Err(format!("'{text}' is no kind of access; there are: read, write, fetch")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_counts_and_shapes_are_read_or_refused() {
+        assert_eq!(parse_size("128M"), Ok(128 << 20));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert!(
+            parse_size("12Q").is_err() && parse_size("99999999999G").is_err() && parse_size("M").is_err()
+        );
+        assert_eq!(parse_count("20M"), Ok(20_000_000));
+        assert_eq!(parse_count("1_000"), Ok(1000));
+        let tlb = parse_tlb("entries=128,ways=8,policy=fifo,unified,tagged").unwrap();
+        assert_eq!(
+            (tlb.entries, tlb.ways, tlb.policy, tlb.split, tlb.tagged),
+            (128, 8, Policy::Fifo, false, true)
+        );
+        assert!(
+            parse_tlb("entries=63").is_err()
+                && parse_tlb("size=3").is_err()
+                && parse_tlb("ways=128").is_err()
+        );
+        assert_eq!(parse_range("1000-1fff"), Ok(0x1000..=0x1fff));
+        assert!(parse_range("2000-1fff").is_err());
+        assert_eq!(parse_rate("0.25"), Ok(250));
+        assert!(parse_rate("0").is_err() && parse_rate("nan").is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! `pagewalk run`: boots an image, with whatever is to be traced, counted and explained.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pagewalk_lens::stats::Stats;
+use pagewalk_lens::trace::Sink;
+use pagewalk_lens::{Filter, Lens, Trace};
+use pagewalk_pc::machine::Machine;
+use pagewalk_x86::fault::Stop;
+use pagewalk_x86::observe::Observer;
+
+use crate::console::Console;
+use crate::drive::{self, End, Limits};
+use crate::explain;
+use crate::options::{Run, TraceFormat};
+use crate::say::say;
+use crate::setup::Setup;
+use crate::status::{DONE, INTERRUPTED, LIMIT, Status};
+
+/// Runs the command.
+pub fn run(options: &Run) -> Result<Status> {
+    let setup = Setup::new(&options.machine)?;
+    for note in &setup.plan.notes {
+        say!("{note}");
+    }
+    let time = match options.timeout {
+        Some(seconds) => Some(
+            Duration::try_from_secs_f64(seconds)
+                .with_context(|| format!("--timeout {seconds} is no time to wait"))?,
+        ),
+        None => None,
+    };
+    let limits = Limits { instructions: options.max_instructions, time };
+    let mut console = Console::new(&options.serial, options.debugcon.as_ref())?;
+    if options.trace.is_empty() {
+        // nobody looks: the machine is compiled without observers
+        finish(options, &setup, setup.machine(())?, &mut console, limits, |_| Ok(()))
+    } else {
+        let machine = setup.machine(Lens::tracing(trace(options)?))?;
+        finish(options, &setup, machine, &mut console, limits, |machine| {
+            let Some(trace) = &mut machine.processor.cpu.observer.trace else { return Ok(()) };
+            trace.finish().context("cannot write the trace")
+        })
+    }
+}
+
+fn trace(options: &Run) -> Result<Trace> {
+    let filter = Filter {
+        topics: options.trace.iter().copied().collect(),
+        addresses: options.trace_address.clone(),
+        rings: options.trace_ring.clone(),
+        kinds: options.trace_kind.clone(),
+        window: options.trace_window.clone(),
+    };
+    let file = match &options.trace_out {
+        Some(path) => {
+            let file = File::create(path)
+                .with_context(|| format!("cannot create '{}' for the trace", path.display()))?;
+            Some(Box::new(BufWriter::with_capacity(1 << 16, file)) as Box<dyn Write + Send>)
+        }
+        None => None,
+    };
+    let sink = match (options.trace_format, file) {
+        (TraceFormat::Json, Some(file)) => Sink::Json(file),
+        (TraceFormat::Json, None) => Sink::Json(Box::new(std::io::stderr())),
+        (TraceFormat::Text, Some(file)) => Sink::Text(file),
+        (TraceFormat::Text, None) => Sink::Tracing,
+    };
+    Ok(Trace::new(filter, sink))
+}
+
+fn finish<O: Observer>(
+    options: &Run,
+    setup: &Setup,
+    mut machine: Machine<O>,
+    console: &mut Console,
+    limits: Limits,
+    close: impl FnOnce(&mut Machine<O>) -> Result<()>,
+) -> Result<Status> {
+    let end = drive::run(&mut machine, console, limits)?;
+    close(&mut machine)?;
+    let cpu = &machine.processor.cpu;
+    let status = match &end {
+        End::Stopped(stop) => {
+            report(stop, setup, cpu.retired);
+            if let Stop::Shutdown(_) = stop {
+                explain::shutdown(setup, &machine)?;
+            }
+            Status::of(stop)
+        }
+        End::TimedOut => {
+            say!("stopped after {} instructions: the time of --timeout is over", cpu.retired);
+            LIMIT
+        }
+        End::Interrupted => {
+            say!("interrupted after {} instructions", cpu.retired);
+            INTERRUPTED
+        }
+        End::Closed => DONE,
+    };
+    if let Some(vectors) = &options.explain {
+        explain::exceptions(setup, &machine, vectors, options.explain_count)?;
+    }
+    if options.screen {
+        for line in machine.processor.cpu.bus.screen() {
+            say!("|{line}|");
+        }
+    }
+    if options.stats {
+        eprint!("{}", Stats::of(&machine.processor));
+    }
+    if let Some(path) = &options.stats_json {
+        let text = serde_json::to_string_pretty(&Stats::of(&machine.processor))?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write the figures to '{}'", path.display()))?;
+    }
+    if options.state_hash {
+        eprintln!("state {:016x}", machine.state_hash());
+    }
+    Ok(status)
+}
+
+fn report(stop: &Stop, setup: &Setup, retired: u64) {
+    match stop {
+        Stop::Limit => say!("stopped after {retired} instructions, the limit of --max-instructions"),
+        Stop::Unimplemented { code, bytes, at } => {
+            let name = setup.symbol_at(at.1).map(|n| format!(" <{n}>")).unwrap_or_default();
+            let bytes = pagewalk_lens::disassemble::hex(bytes);
+            say!(
+                "instruction not implemented: {code:?} [{bytes}] at {:04x}:{:08x}{name}; docs/coverage.md lists what is",
+                at.0,
+                at.1
+            );
+        }
+        Stop::Shutdown(_) => say!("triple fault after {retired} instructions: the processor shut down"),
+        Stop::Request(pagewalk_x86::bus::Request::Reset) => say!("the guest reset the machine"),
+        _ => {}
+    }
+}

@@ -1,0 +1,103 @@
+//! From options to machines: files are read once, and as many equal machines as needed are made of them.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pagewalk_loader::{Module, Plan, Request};
+use pagewalk_pc::board::{Board, Config};
+use pagewalk_pc::disk::{Disk, Writes};
+use pagewalk_pc::machine::{Machine, Parts, memory_map};
+use pagewalk_x86::observe::Observer;
+
+use crate::options::MachineOptions;
+
+/// Everything to make a machine of, any number of times.
+pub struct Setup {
+    /// The image, placed.
+    pub plan: Plan,
+    parts: Parts,
+    board: Board,
+}
+
+impl Setup {
+    /// Reads the files that the options name.
+    pub fn new(options: &MachineOptions) -> Result<Setup> {
+        let writes = if options.write_through { Writes::Through } else { Writes::Overlay };
+        let disks = options.disk.iter().map(|path| Disk::open(path, writes)).collect::<Result<_, _>>()?;
+        let rom = match &options.bios {
+            Some(bios) => Some(read(bios)?),
+            None => None,
+        };
+        let board =
+            Board::new(Config { memory: options.memory, disks, rom: rom.clone(), ..Config::default() })?;
+        let plan = match (&options.bios, &options.image) {
+            (Some(bios), _) => pagewalk_loader::firmware(&rom.unwrap_or_default(), &name(bios))?,
+            (None, Some(image)) => {
+                let bytes = read(image)?;
+                let mut modules = Vec::new();
+                for module in &options.module {
+                    let (file, args) = module.split_once('=').unwrap_or((module, ""));
+                    modules.push((file, read(Path::new(file))?, args));
+                }
+                let modules: Vec<Module<'_>> =
+                    modules.iter().map(|(file, data, args)| Module { data, args, name: file }).collect();
+                pagewalk_loader::plan(&Request {
+                    image: &bytes,
+                    name: &name(image),
+                    boot: options.boot,
+                    command_line: &options.append,
+                    modules: &modules,
+                    memory: memory_map(&board),
+                })?
+            }
+            (None, None) => anyhow::bail!("neither an image nor --bios was given; name a file to boot"),
+        };
+        let parts =
+            Parts { model: options.cpu, tlb: options.tlb, ps_per_instruction: options.ns_per_instruction };
+        Ok(Setup { plan, parts, board })
+    }
+
+    /// A setup of parts at hand.
+    pub fn of(plan: Plan, parts: Parts, board: Board) -> Setup {
+        Setup { plan, parts, board }
+    }
+
+    /// A machine at its first instruction.
+    pub fn machine<O: Observer>(&self, observer: O) -> Result<Machine<O>> {
+        Ok(Machine::new(self.parts, self.board.clone(), &self.plan, observer)?)
+    }
+
+    /// The name of the symbol at or before an address, with the distance, such as `main+0x12`.
+    pub fn symbol_at(&self, address: u32) -> Option<String> {
+        let symbols = &self.plan.symbols;
+        let after = symbols.partition_point(|s| s.value <= address);
+        let symbol = symbols.get(after.checked_sub(1)?)?;
+        let distance = address - symbol.value;
+        if distance >= symbol.size.max(1) && distance > 0x1_0000 {
+            return None;
+        }
+        Some(if distance == 0 { symbol.name.clone() } else { format!("{}+{distance:#x}", symbol.name) })
+    }
+
+    /// The value of a symbol.
+    pub fn symbol(&self, name: &str) -> Option<u32> {
+        self.plan.symbols.iter().find(|s| s.name == name).map(|s| s.value)
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", Quoted(path.display())))
+}
+
+struct Quoted<T>(T);
+
+impl<T: Display> Display for Quoted<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "'{}'", self.0)
+    }
+}

@@ -1,0 +1,189 @@
+//! The command as its users meet it: statuses, streams, messages.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A flat 32-bit program in a file of its own.
+fn program(code: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program.bin");
+    std::fs::write(&path, code).unwrap();
+    (folder, path)
+}
+
+fn pagewalk(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pagewalk")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn run(code: &[u8], args: &[&str]) -> Output {
+    let (_folder, path) = program(code);
+    let mut all = vec!["run", path.to_str().unwrap(), "--boot", "raw32", "--memory", "4M"];
+    all.extend(args);
+    pagewalk(&all)
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// mov al, `value`; out 0xf4, al
+fn exit_with(value: u8) -> [u8; 4] {
+    [0xb0, value, 0xe6, 0xf4]
+}
+
+#[test]
+fn the_guest_chooses_the_status_through_port_f4() {
+    assert_eq!(status(&run(&exit_with(0), &[])), 1);
+    assert_eq!(status(&run(&exit_with(5), &[])), 11);
+}
+
+#[test]
+fn a_halt_for_good_is_status_0() {
+    assert_eq!(status(&run(&[0xfa, 0xf4], &[])), 0); // cli; hlt
+}
+
+#[test]
+fn a_limit_is_status_124() {
+    let output = run(&[0xeb, 0xfe], &["--max-instructions", "10k"]);
+    assert_eq!(status(&output), 124);
+    assert!(errors(&output).contains("10000 instructions"), "{}", errors(&output));
+    assert_eq!(status(&run(&[0xeb, 0xfe], &["--timeout", "0.2"])), 124);
+}
+
+#[test]
+fn a_triple_fault_is_status_126_and_is_explained_in_three_frames() {
+    let output = run(&[0x0f, 0x0b], &[]); // ud2, and no IDT to speak of
+    assert_eq!(status(&output), 126);
+    let text = errors(&output);
+    for part in ["1. What happened first", "#UD", "ud2", "2. Delivering", "3. Delivering #DF", "SDM 3A"] {
+        assert!(text.contains(part), "no '{part}' in\n{text}");
+    }
+}
+
+#[test]
+fn an_instruction_without_a_body_is_status_127_by_its_name() {
+    let output = run(&[0xd9, 0xe8], &[]); // fld1
+    assert_eq!(status(&output), 127);
+    assert!(errors(&output).contains("Fld1 [d9 e8]"), "{}", errors(&output));
+}
+
+#[test]
+fn serial_output_is_standard_output_to_the_byte() {
+    // mov dx, 0x3f8; mov al, 'A'; out dx, al; mov al, 0xff; out dx, al; then exit
+    let mut code = vec![0x66, 0xba, 0xf8, 0x03, 0xb0, b'A', 0xee, 0xb0, 0xff, 0xee];
+    code.extend(exit_with(0));
+    let output = run(&code, &["--stats"]);
+    assert_eq!(output.stdout, [b'A', 0xff]);
+    assert!(errors(&output).contains("instructions"));
+}
+
+#[test]
+fn bad_input_is_status_125_and_one_sentence() {
+    let (_folder, path) = program(&[0; 64]);
+    let path = path.to_str().unwrap();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for (args, part) in [
+        (vec!["run", "/nonexistent/kernel"], "/nonexistent/kernel"),
+        (vec!["run", path, "--memory", "12Q"], "12Q"),
+        (vec!["run", path, "--cpu", "z80"], "z80"),
+        (vec!["run", path, "--tlb", "entries=3"], "entries=3"),
+        (vec!["run", path, "--boot", "multiboot1"], "Multiboot"),
+        (vec!["run", path, "--disk", "/nonexistent/disk"], "/nonexistent/disk"),
+        (vec!["run", path, "--trace", "everything"], "everything"),
+        (vec!["run", empty.path().to_str().unwrap()], "empty"),
+        (vec!["walk", path, "--boot", "raw32", "nosuchsymbol"], "nosuchsymbol"),
+    ] {
+        let output = pagewalk(&args);
+        assert_eq!(status(&output), 125, "{args:?}: {}", errors(&output));
+        assert!(errors(&output).contains(part), "{args:?}: {}", errors(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_trace_in_json_has_an_object_a_line_and_the_same_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut traces = Vec::new();
+    for n in 0..2 {
+        let out = folder.path().join(format!("trace{n}"));
+        let args = ["--trace", "translations,instructions,io", "--trace-format", "json", "--trace-out"];
+        let mut args = args.to_vec();
+        args.push(out.to_str().unwrap());
+        assert_eq!(status(&run(&exit_with(0), &args)), 1);
+        traces.push(std::fs::read_to_string(&out).unwrap());
+    }
+    assert_eq!(traces[0], traces[1]);
+    let records: Vec<serde_json::Value> =
+        traces[0].lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<&str> = records.iter().map(|r| r["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["translation", "instruction", "instruction", "io"]);
+    assert_eq!(records[0]["result"], "unpaged");
+    assert_eq!(records[1]["text"], "mov al, 0");
+    assert_eq!(records[3]["port"], "0x000000f4");
+}
+
+#[test]
+fn a_walk_is_drawn_with_every_entry() {
+    // The page directory at 0x2000 maps 4 MiB from 0 through the table at 0x3000, by hand:
+    // mov dword [0x2000], 0x3007; mov dword [0x3000 + 0x100*4], 0x100067 (page 0x100000, where this runs)
+    let mut code: Vec<u8> = vec![0xc7, 0x05, 0x00, 0x20, 0, 0, 0x07, 0x30, 0, 0];
+    code.extend([0xc7, 0x05, 0x00, 0x34, 0, 0, 0x67, 0x00, 0x10, 0x00]);
+    code.extend([0xb8, 0x00, 0x20, 0, 0, 0x0f, 0x22, 0xd8]); // mov eax, 0x2000; mov cr3, eax
+    code.extend([0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0]); // mov eax, cr0; or eax, PG; mov cr0, eax
+    code.extend([0x90, 0xf4]);
+    let (_folder, path) = program(&code);
+    let output = pagewalk(&[
+        "walk",
+        path.to_str().unwrap(),
+        "--boot",
+        "raw32",
+        "--memory",
+        "4M",
+        "100000",
+        "0x101000",
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(status(&output), 0, "{text}{}", errors(&output));
+    for part in [
+        "CR3 = 0x00002000",
+        "pde[0x0] at 0x00002000  =  0x00003027   P W U A",
+        "pte[0x100] at 0x00003400  =  0x00100067   P W U A D",
+        "physical 0x00100000",
+        "as the walk says",
+        "the pte is not present",
+    ] {
+        assert!(text.contains(part), "no '{part}' in\n{text}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_the_run_cleanly() {
+    // mov dx, 0x3f8; mov al, 'A'; out dx, al; jmp back to the out
+    let (_folder, path) = program(&[0x66, 0xba, 0xf8, 0x03, 0xb0, b'A', 0xee, 0xeb, 0xfd]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pagewalk"))
+        .args(["run", path.to_str().unwrap(), "--boot", "raw32", "--memory", "4M", "--timeout", "60"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut some = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut some).unwrap(); // and the pipe is closed
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((status(&output), errors(&output)), (0, String::new()));
+}
+
+#[test]
+fn help_is_worth_reading() {
+    let output = pagewalk(&["run", "--help"]);
+    assert_eq!(status(&output), 0);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for option in ["--append", "--module", "--tlb", "--trace", "--explain", "--stats", "--bios"] {
+        assert!(text.contains(option), "{text}");
+    }
+}

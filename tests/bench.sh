@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The benchmarks against other emulators, side by side in one run: medians and ratios.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --release --locked
+cargo run --release --locked -q -p pagewalk-tests --bin bench

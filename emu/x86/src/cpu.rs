@@ -282,6 +282,8 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         self.state = State::reset(&self.model);
         self.retired = retired;
         self.clock = clock;
+        // the time-stamp counter starts over with the processor, time does not
+        self.msrs.tsc_offset = self.now().0.wrapping_neg();
         self.flush_tlb_all(crate::mmu::tlb::FlushCause::Reset);
         self.update_context();
     }

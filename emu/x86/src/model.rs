@@ -280,3 +280,53 @@ impl Model {
         options
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_are_found_by_name_and_by_nothing_else() {
+        for model in ALL {
+            assert_eq!(by_name(model.name), Some(model));
+        }
+        assert_eq!(by_name("586"), None);
+    }
+
+    #[test]
+    fn each_generation_added_the_flags_the_manual_says() {
+        // SDM 3B "Identifying Intel Architecture Processor Types", "New Flags in the EFLAGS Register"
+        let masks = [0x03_7fd5, 0x07_7fd5, 0x3f_7fd5, 0x3f_7fd5, 0x3f_7fd5, 0x3f_7fd5];
+        for (model, mask) in ALL.iter().zip(masks) {
+            assert_eq!(model.flags_mask(), mask, "{}", model.name);
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_shows_nowhere() {
+        for model in ALL {
+            assert!(!model.has(Features::FPU) && !model.has(Features::MMX) && !model.has(Features::FXSR));
+            assert_eq!(model.cr4_mask() & (CR4_OSFXSR | CR4_OSXMMEXCPT), 0);
+            assert!(!model.executes(Code::Movaps_xmm_xmmm128) && !model.executes(Code::Emms));
+        }
+        assert!(MAX.features.contains(Features::SSE2) && MAX.executes(Code::Mfence));
+    }
+
+    #[test]
+    fn a_prefix_that_makes_a_new_instruction_is_ignored_by_models_without_it() {
+        use crate::decode::{Decoded, decode};
+        let code_of =
+            |bytes: &[u8], model: &Model| match decode::<crate::flat::FlatBus, ()>(bytes, true, model, 0) {
+                Decoded::Op(op) => op.code(),
+                Decoded::NeedsMore => panic!("{bytes:x?} is no whole instruction"),
+            };
+        let (tzcnt, lzcnt) = ([0xf3, 0x0f, 0xbc, 0xc1], [0xf3, 0x0f, 0xbd, 0xc1]);
+        assert_eq!(code_of(&tzcnt, &P4), Code::Bsf_r32_rm32);
+        assert_eq!(code_of(&lzcnt, &P4), Code::Bsr_r32_rm32);
+        assert_eq!(code_of(&tzcnt, &MAX), Code::Tzcnt_r32_rm32);
+        assert_eq!(code_of(&lzcnt, &MAX), Code::Lzcnt_r32_rm32);
+        assert_eq!(code_of(&[0xf3, 0x0f, 0x09], &MAX), Code::Wbinvd);
+        assert_eq!(code_of(&[0xf3, 0x0f, 0x1e, 0xfb], &MAX).mnemonic(), Mnemonic::Reservednop);
+        assert_eq!(code_of(&[0x0f, 0x18, 0x08], &P6), Code::Prefetcht0_m8);
+    }
+}

@@ -392,3 +392,157 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::*;
+    use crate::fault::Pending;
+    use crate::flat::{FlatBus, Start, processor};
+    use crate::segment::DS;
+    use tlb::{Geometry, Tlb};
+    use walk::{A, D, P, U, W};
+
+    const DIRECTORY: u32 = 0x1000;
+    const TABLE: u32 = 0x2000;
+
+    type TestCpu = Cpu<FlatBus, ()>;
+
+    /// Paging on with one table, whose entries for pages 4 to 7 lead to themselves with these flags; CR0.WP.
+    fn paged(flags: [u64; 4]) -> TestCpu {
+        let mut cpu = processor(Start::Flat32, &[0x90], 0, 0x1_0000).cpu;
+        put(&mut cpu, DIRECTORY, (TABLE as u64 | P | W | U) as u32);
+        for (n, flags) in flags.into_iter().enumerate() {
+            let page = 4 + n as u32;
+            put(&mut cpu, TABLE + page * 4, page << 12 | flags as u32);
+        }
+        cpu.load_cr3(DIRECTORY, FlushCause::MovCr3).unwrap();
+        cpu.load_cr0(CR0_PE | CR0_PG | CR0_WP).unwrap();
+        cpu
+    }
+
+    fn put(cpu: &mut TestCpu, at: u32, value: u32) {
+        cpu.bus.ram_mut().write(at as usize, &value.to_le_bytes());
+    }
+
+    fn get(cpu: &TestCpu, at: u32) -> u32 {
+        u32::from_le_bytes(cpu.bus.ram().read(at as usize))
+    }
+
+    fn fault_of<T>(cpu: &mut TestCpu, result: Exec<T>) -> Option<Fault> {
+        result.err().map(|raised| match cpu.take_pending(raised) {
+            Pending::Fault(fault) => fault,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn access(cpu: &mut TestCpu, linear: u32, intent: Intent) -> Option<Fault> {
+        let result = cpu.translate::<u32>(DS, linear, intent);
+        fault_of(cpu, result)
+    }
+
+    #[test]
+    fn an_access_across_two_pages_faults_at_the_second_before_anything_is_written() {
+        let mut cpu = paged([P | W | U, P | U, P | W | U, 0]);
+        let expected = |address, code| Some(Fault::Page { address, code });
+        assert_eq!(access(&mut cpu, 0x4ffe, Intent::Write), expected(0x5000, 3));
+        assert_eq!(access(&mut cpu, 0x6fff, Intent::Read), expected(0x7000, 0));
+        assert_eq!(access(&mut cpu, 0x6fff, Intent::ReadWrite), expected(0x7000, 2));
+        assert_eq!(access(&mut cpu, 0x4ffe, Intent::Read), None);
+    }
+
+    #[test]
+    fn explicit_and_implicit_accesses_carry_the_privilege_the_manual_gives_them() {
+        // SDM 3A "Access Rights": a user page under SMAP, by CPL, EFLAGS.AC and asker
+        for (cpl, ac, explicit, implicit) in
+            [(0, false, false, false), (0, true, true, false), (3, false, true, false)]
+        {
+            let mut cpu = paged([P | W | U; 4]);
+            cpu.load_cr4(CR4_SMAP).unwrap();
+            cpu.set_flags(if ac { flags::AC } else { 0 }, flags::AC);
+            cpu.set_cpl(cpl);
+            assert_eq!(access(&mut cpu, 0x4000, Intent::Read).is_none(), explicit, "cpl {cpl} ac {ac}");
+            let result = cpu.system_read::<u32>(0x5000, Asker::Tss);
+            let fault = fault_of(&mut cpu, result);
+            assert_eq!(fault.is_none(), implicit, "cpl {cpl} ac {ac}");
+            assert_eq!(
+                fault,
+                Some(Fault::Page { address: 0x5000, code: 1 }),
+                "implicit accesses are no user accesses"
+            );
+        }
+        // a supervisor page: the processor itself may, the program at CPL 3 may not
+        let mut cpu = paged([P | W; 4]);
+        cpu.set_cpl(3);
+        assert!(cpu.system_read::<u32>(0x4000, Asker::Tss).is_ok());
+        assert_eq!(access(&mut cpu, 0x4000, Intent::Read), Some(Fault::Page { address: 0x4000, code: 5 }));
+    }
+
+    #[test]
+    fn accessed_and_dirty_bits_are_set_when_they_are_due_and_counted() {
+        let mut cpu = paged([P | W | U; 4]);
+        access(&mut cpu, 0x4000, Intent::Read);
+        assert_eq!(get(&cpu, DIRECTORY) as u64 & (A | D), A);
+        assert_eq!(get(&cpu, TABLE + 16) as u64 & (A | D), A);
+        access(&mut cpu, 0x4000, Intent::Read);
+        access(&mut cpu, 0x4004, Intent::Write);
+        assert_eq!(get(&cpu, TABLE + 16) as u64 & (A | D), A | D);
+        access(&mut cpu, 0x4008, Intent::Write);
+        let counters = &cpu.tlb.counters;
+        assert_eq!(counters.misses[0], [1, 1, 0], "reads, writes, fetches at CPL 0");
+        assert_eq!(counters.hits[0], [1, 1, 0]);
+        assert_eq!((counters.walks, counters.walk_reads, counters.dirty_walks), (2, 4, 1));
+    }
+
+    #[test]
+    fn a_changed_entry_is_not_seen_until_it_is_invalidated_or_faults() {
+        let mut cpu = paged([P | W | U; 4]);
+        access(&mut cpu, 0x4000, Intent::Write);
+        put(&mut cpu, TABLE + 16, 0);
+        assert_eq!(access(&mut cpu, 0x4000, Intent::Write), None, "stale");
+        cpu.flush_tlb_page(0x4123);
+        assert_eq!(access(&mut cpu, 0x4000, Intent::Read), Some(Fault::Page { address: 0x4000, code: 0 }));
+        // rights raised without INVLPG: the first fault is spurious, and drops the entry
+        let mut cpu = paged([P | U; 4]);
+        access(&mut cpu, 0x4000, Intent::Read);
+        put(&mut cpu, TABLE + 16, (0x4000 | P | W | U) as u32);
+        assert_eq!(access(&mut cpu, 0x4000, Intent::Write), Some(Fault::Page { address: 0x4000, code: 3 }));
+        assert_eq!(access(&mut cpu, 0x4000, Intent::Write), None);
+    }
+
+    #[test]
+    fn alignment_is_checked_before_paging_and_for_cpl_3_only() {
+        let mut cpu = paged([0; 4]);
+        cpu.load_cr0(CR0_PE | CR0_PG | CR0_AM).unwrap();
+        cpu.set_flags(flags::AC, flags::AC);
+        assert!(matches!(access(&mut cpu, 0x4001, Intent::Read), Some(Fault::Page { .. })));
+        cpu.set_cpl(3);
+        assert_eq!(access(&mut cpu, 0x4001, Intent::Read), Some(Fault::Alignment));
+        assert!(matches!(access(&mut cpu, 0x4000, Intent::Read), Some(Fault::Page { .. })));
+    }
+
+    #[test]
+    fn a_tagged_tlb_keeps_what_the_tables_still_say_and_drops_what_they_do_not() {
+        let mut cpu = paged([P | W | U; 4]);
+        cpu.tlb = Tlb::new(Geometry { tagged: true, ..Geometry::default() });
+        cpu.load_cr3(DIRECTORY, FlushCause::MovCr3).unwrap();
+        for page in 4..8 {
+            access(&mut cpu, page << 12, Intent::Write);
+        }
+        cpu.load_cr3(0x3000, FlushCause::MovCr3).unwrap();
+        let clear = |cpu: &mut TestCpu, page: u32, bits: u64| {
+            let entry = get(cpu, TABLE + page * 4);
+            put(cpu, TABLE + page * 4, entry & !(bits as u32));
+        };
+        clear(&mut cpu, 4, A); // a clock algorithm looks for use
+        clear(&mut cpu, 5, D); // a page was written out
+        clear(&mut cpu, 6, W);
+        cpu.load_cr3(DIRECTORY, FlushCause::MovCr3).unwrap();
+        let kept: Vec<bool> = (4..8).map(|page| cpu.tlb.lookup(Kind::Read, page << 12).is_some()).collect();
+        assert_eq!(kept, [false, false, false, true]);
+        access(&mut cpu, 0x4000, Intent::Read);
+        access(&mut cpu, 0x5000, Intent::Write);
+        assert_eq!(get(&cpu, TABLE + 16) as u64 & A, A);
+        assert_eq!(get(&cpu, TABLE + 20) as u64 & D, D);
+    }
+}

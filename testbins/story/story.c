@@ -81,18 +81,18 @@ static void preemption(void) {
     u32 before = ticks;
     run();
     print("   %u ticks: spinner was preempted %u times, whirler %u times.\n", ticks - before, a->preempted, b->preempted);
-    if (!a->preempted || !b->preempted)
+    if (ticks - before >= 4 && !(a->preempted + b->preempted)) // fewer ticks, on a stalled host, would prove nothing
         a->errors++;
 }
 
 static void more_than_there_is(void) {
     chapter("More memory than there is");
-    print("   Two weavers, a sieve and a sorter: 72 pages of data, besides text and stacks, in %u frames.\n", FRAMES);
+    print("   Two weavers, a sieve and a sorter: 84 pages of data, besides text and stacks, in %u frames.\n", FRAMES);
     u32 evicted = frames_evicted, written = frames_written, dropped = frames_dropped, first = 0, back = 0;
     struct process *p = &processes[0];
     while (p->state != FREE)
         p++;
-    weaver("weaver", 0x51, 24);
+    weaver("weaver", 0x51, 36); // more than there are frames, were it alone
     weaver("webster", 0x52, 24);
     honest("sieve", "sieve", 0, 202288087);
     honest("sorter", "sorter", 5167, sorted());

@@ -199,7 +199,7 @@ fn compare(geometry: Geometry, seed: u64, steps: u32) -> [u64; 3] {
             }
         }
         for n in 0..4u32 {
-            ram.write((PDPTES + n * 8) as usize, &(PDPTES as u64 + 0x1000 | 1).to_le_bytes());
+            ram.write((PDPTES + n * 8) as usize, &(PDPTES as u64 + 0x1001).to_le_bytes());
         }
         machine.cpu.msrs.efer = EFER_NXE;
         machine.cpu.load_cr3(TABLES, FlushCause::MovCr3).unwrap();

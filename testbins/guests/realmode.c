@@ -264,7 +264,7 @@ static void instructions(void) {
     ENDS("verr-is-ud", no_verr, UD, 0);
     ENDS("arpl-is-ud", no_arpl, UD, 0);
     RUNS("clts-is-allowed", clts_);
-    if (!qemu_goes_down("pg-without-pe-vector") && !qemu_goes_down("pg-without-pe-ip")) {
+    if (!qemu_goes_down("pg-without-pe-vector")) {
         ENDS("pg-without-pe", set_pg, GP, 9);
     }
 }

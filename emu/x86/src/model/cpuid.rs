@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn features_are_those_of_the_data_sheets_less_apic_and_what_is_hidden() {
-        // Intel Processor Identification and the CPUID Instruction (AP-485): feature words as measured on the parts
+        // the feature words these steppings are known to return
         const FPU_APIC: u32 = 1 << 0 | 1 << 9;
         assert_eq!(PENTIUM.cpuid(1, 0)[3], 0x1bf & !FPU_APIC);
         const MMX_FXSR_SSE: u32 = 1 << 23 | 1 << 24 | 1 << 25;

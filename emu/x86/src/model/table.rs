@@ -1,6 +1,9 @@
 //! The models (signatures, features, descriptors: Intel's "Processor Identification and the CPUID Instruction", AP-485;
 //! registers: SDM 4 "Model-Specific Registers").
 //!
+//! Unverified: reset values and writable bits of the registers that belong to one model only (`*_MSRS`) are plausible
+//! rather than checked against a part.
+//!
 //! Left out of all of them: the local APIC, the processor serial number, thermal and debug-store features.
 
 use super::cpuid::{Cache, Holds};

@@ -84,7 +84,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         Ok(())
     }
 
-    /// Loads CR3, as MOV CR3 and task switches do: #GP(0) for bad PDPTEs, else every TLB entry but the global ones goes.
+    /// Loads CR3, as MOV CR3 does, and a task switch that changes its value: #GP(0) for bad PDPTEs, else every TLB entry but the global ones goes.
     /// Bits that mean nothing are kept as written.
     pub fn load_cr3(&mut self, value: u32, cause: FlushCause) -> Exec {
         let new = if self.model.has(Features::I486) { value } else { value & !0xfff };

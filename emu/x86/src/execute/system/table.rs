@@ -66,8 +66,8 @@ pub fn load<B: Bus, O: Observer, R: Which>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -
     Ok(())
 }
 
-/// SGDT, SIDT: all 32 bits of the base whatever the operand size (Hardware: as every processor since the 80386 does,
-/// though SDM 2B "SGDT" has the highest byte of a 16-bit operand stored as zero).
+/// SGDT, SIDT. Manual: all 32 bits of the base whatever the operand size (SDM 2B "SGDT", Operation; older editions have
+/// the highest byte of a 16-bit operand stored as zero).
 pub fn store<B: Bus, O: Observer, R: Which>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
     require_umip(cpu)?;
     let (limit, base) = locate(cpu, op, Intent::Write)?;

@@ -10,11 +10,13 @@ pub mod control;
 pub mod cpu;
 pub mod decode;
 pub mod deliver;
+pub mod descriptor;
 pub mod engine;
 pub mod execute;
 pub mod fault;
 pub mod flags;
 pub mod flat;
+pub mod frame;
 pub mod mmu;
 pub mod model;
 pub mod observe;
@@ -22,6 +24,9 @@ pub mod op;
 pub mod ram;
 pub mod regs;
 pub mod segment;
+pub mod task;
+#[cfg(test)]
+mod testing;
 pub mod width;
 
 pub use engine::Processor;

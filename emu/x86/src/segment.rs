@@ -157,6 +157,13 @@ impl Segment {
         self.derive();
     }
 
+    /// A load of CS in real mode: as [`Segment::load_real`], and the segment becomes writable data.
+    /// Manual: limit and D stay, and VM entry (SDM 3C "Checks on Guest Segment Registers") expects type 3 and DPL 0.
+    pub fn load_real_code(&mut self, selector: u16) {
+        self.attributes = self.attributes & 0xff00 | 0x93;
+        self.load_real(selector);
+    }
+
     fn derive(&mut self) {
         let kind = self.attributes & 0xf;
         let is_segment = self.attributes & 0x10 != 0;

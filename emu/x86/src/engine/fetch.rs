@@ -222,7 +222,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     }
 
     /// The code breakpoints at a linear address, as DR6 bits.
-    pub(super) fn code_breakpoints_at(&self, linear: u32) -> u32 {
+    pub(crate) fn code_breakpoints_at(&self, linear: u32) -> u32 {
         crate::mmu::breakpoints(&self.dr)
             .filter(|b| b.watch == crate::mmu::Watch::Execute && b.address == linear)
             .fold(0, |bits, b| bits | 1 << b.number)

@@ -52,9 +52,12 @@ macro_rules! by_form {
 }
 pub(crate) use by_form;
 
+/// A family's part of the list.
+type Family<B, O> = fn(Shape) -> Option<Handler<B, O>>;
+
 /// The body of an opcode, or `None` if there is none yet.
 pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
-    let families: [fn(Shape) -> Option<Handler<B, O>>; 14] = [
+    let families: [Family<B, O>; 14] = [
         arithmetic::handler,
         logic::handler,
         shift::handler,

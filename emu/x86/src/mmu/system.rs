@@ -47,7 +47,12 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         };
         self.ensure(valid, fault)?;
         let kind = if intent.writes() { Kind::Write } else { Kind::Read };
-        self.place(stack.base.wrapping_add(offset), Access { kind, privilege }, Asker::Stack { offset })
+        let linear = stack.base.wrapping_add(offset);
+        let place = self.place(linear, Access { kind, privilege }, Asker::Stack { offset })?;
+        if self.data_breakpoints {
+            self.match_data_breakpoints(linear, W::BYTES, intent.writes());
+        }
+        Ok(place)
     }
 
     /// The four page-directory-pointer-table entries that CR3 points to, read from physical memory.

@@ -121,7 +121,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
 
     /// What the PDPTE registers will hold under these control registers: what memory holds if PAE paging is in use and
     /// `reload` asks for it (#GP(0) if one of them is present with reserved bits), else what they hold now.
-    fn pdptes_after(&mut self, cr0: u32, cr4: u32, cr3: u32, reload: bool) -> Exec<[u64; 4]> {
+    pub(crate) fn pdptes_after(&mut self, cr0: u32, cr4: u32, cr3: u32, reload: bool) -> Exec<[u64; 4]> {
         if cr0 & CR0_PG == 0 || cr4 & CR4_PAE == 0 || !reload {
             return Ok(self.pdptes);
         }

@@ -117,6 +117,8 @@ pub struct Uart {
     scratch: u8,
     /// The receiver FIFO; in 16450 mode the buffer register, one deep.
     received: VecDeque<Received>,
+    /// The byte last read: what the buffer register shows while nothing new has come.
+    last_read: u8,
     /// LSR.OE, until LSR is read.
     overrun: bool,
     /// Whether the break at the top of the FIFO has been reported by LSR.
@@ -155,6 +157,7 @@ impl Uart {
             mcr: 0,
             scratch: 0,
             received: VecDeque::new(),
+            last_read: 0,
             overrun: false,
             break_reported: false,
             receiver_touched: Ticks(0),
@@ -333,14 +336,16 @@ impl Uart {
     }
 
     fn read_received(&mut self, now: Ticks) -> u8 {
-        let byte = self.received.pop_front().map_or(0, |character| character.byte);
+        if let Some(character) = self.received.pop_front() {
+            self.last_read = character.byte;
+        }
         self.break_reported = false;
         self.receiver_touched = now;
         if self.held_back {
             self.held_back = false;
             self.next_arrival = after(now, self.character_time());
         }
-        byte
+        self.last_read
     }
 
     fn read_line_status(&mut self) -> u8 {
@@ -703,6 +708,7 @@ mod tests {
         uart.write8(LCR, 0x03, T0);
         uart.write8(RBR_THR, 0xa5, T0);
         assert_eq!(uart.read8(RBR_THR, T0), 0xa5);
+        assert_eq!(uart.read8(RBR_THR, T0), 0xa5, "the buffer register keeps its byte");
         assert!(uart.sent().is_empty(), "SOUT is held at mark in loopback");
     }
 

@@ -7,14 +7,14 @@ use pagewalk_loader::{MemoryKind, MemoryRegion, Plan, Start};
 use pagewalk_x86::Processor;
 use pagewalk_x86::bus::{Bus, Phys, Ticks};
 use pagewalk_x86::clock::Clock;
-use pagewalk_x86::control::CR0_PE;
+use pagewalk_x86::control::{CR0_ET, CR0_PE};
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::flags;
 use pagewalk_x86::mmu::tlb::Geometry;
 use pagewalk_x86::model::Model;
 use pagewalk_x86::observe::Observer;
 use pagewalk_x86::regs::{EAX, EBP, EBX, ECX, EDI, EDX, ESI, ESP};
-use pagewalk_x86::segment::{CS, DS, ES, FS, GS, SS, Segment};
+use pagewalk_x86::segment::{CS, DS, ES, FS, GS, SS, Segment, TableRegister};
 
 use crate::board::{Board, BoardError, Input};
 use crate::memory::Use;
@@ -189,8 +189,13 @@ fn start<O: Observer>(processor: &mut Processor<Board, O>, start: Start) {
             for (register, value) in registers {
                 cpu.regs.set_dword(register, value);
             }
-            cpu.cr0 |= CR0_PE;
+            cpu.cr0 = CR0_PE | CR0_ET;
             cpu.eip = eip;
+            for table in [&mut cpu.state.gdtr, &mut cpu.state.idtr] {
+                *table = TableRegister { base: 0, limit: 0 };
+            }
+            cpu.ldtr = Segment::null(0);
+            cpu.tr = Segment::new(0, 0, 0x67, 0x8b);
         }
     }
     cpu.update_context();

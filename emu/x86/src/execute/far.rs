@@ -6,7 +6,6 @@ mod iret;
 mod retf;
 mod transfer;
 
-
 use iced_x86::Code;
 
 use crate::bus::Bus;

@@ -36,9 +36,9 @@ pub enum Command {
     /// Run the story kernel, untagged and tagged, and show what each context switch cost in page walks
     Demo,
     /// Boot an image and run it
-    Run(Run),
+    Run(Box<Run>),
     /// Run an image to a point and draw the page walk of each address
-    Walk(Walk),
+    Walk(Box<Walk>),
 }
 
 /// What to boot, and on what machine.

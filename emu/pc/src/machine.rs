@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use pagewalk_loader::{MemoryKind, MemoryRegion, Plan, Start};
 use pagewalk_x86::Processor;
-use pagewalk_x86::bus::{Bus, Phys, Ticks};
+use pagewalk_x86::bus::{Bus, Phys, Request, Ticks};
 use pagewalk_x86::clock::Clock;
 use pagewalk_x86::control::{CR0_ET, CR0_PE};
 use pagewalk_x86::fault::Stop;
@@ -19,7 +19,7 @@ use pagewalk_x86::segment::{CS, DS, ES, FS, GS, SS, Segment, TableRegister};
 use crate::board::{Board, BoardError, Input};
 use crate::memory::Use;
 
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// What a machine is made of, beside its board.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +46,8 @@ pub struct Stamped {
 pub struct Machine<O: Observer> {
     /// The processor, the board being its bus.
     pub processor: Processor<Board, O>,
+    /// Whether there is firmware at the reset vector, so that a reset starts over.
+    has_firmware: bool,
     inputs: Vec<Stamped>,
     /// Inputs of an earlier run still to be given, next one last.
     replay: Vec<Stamped>,
@@ -71,7 +73,12 @@ impl<O: Observer> Machine<O> {
         let mut processor = Processor::new(parts.model, parts.tlb, board, observer);
         processor.cpu.clock = Clock::new(parts.ps_per_instruction);
         start(&mut processor, plan.start);
-        Ok(Machine { processor, inputs: Vec::new(), replay: Vec::new() })
+        Ok(Machine {
+            processor,
+            has_firmware: plan.start == Start::Reset,
+            inputs: Vec::new(),
+            replay: Vec::new(),
+        })
     }
 
     /// Runs until `until` instructions are retired in all, or something stops it.
@@ -79,6 +86,12 @@ impl<O: Observer> Machine<O> {
         loop {
             let next = self.replay.last().map_or(until, |input| input.count.min(until));
             let stop = self.processor.run(next.max(self.processor.cpu.retired));
+            if stop == Stop::Request(Request::Reset) && self.has_firmware {
+                let cpu = &mut self.processor.cpu;
+                let now = cpu.now();
+                cpu.bus.reset(now);
+                continue;
+            }
             let due = self.replay.last().is_some_and(|input| input.count <= self.processor.cpu.retired);
             if !due || !matches!(stop, Stop::Limit | Stop::Halted) {
                 return stop;

@@ -143,7 +143,7 @@ void catch_end(void);
 u32 go(const struct context *c);
 enum { CATCH_IT, RESUME };
 typedef int (*hook_fn)(void);
-extern hook_fn hooks[256]; // called with `trap` filled in; RESUME: IRET with what the hook left in it
+extern volatile hook_fn hooks[256]; // called with `trap` filled in; RESUME: IRET with what the hook left in it
 
 // Runs the statements; the value is the vector of the trap that ended them, or NO_VECTOR.
 #define CATCH(...)                                                                                                     \
@@ -156,11 +156,14 @@ extern hook_fn hooks[256]; // called with `trap` filled in; RESUME: IRET with wh
         trap.vector;                                                                                                   \
     })
 // One instruction whose address (insn_at) and next address (insn_end) are known afterwards. Operands as in asm().
-#define INSN(text, ...)                                                                                                \
-    asm volatile("movl $770f, insn_at\n\tmovl $771f, insn_end\n770:\t" text "\n771:" __VA_ARGS__)
+#define INSN(text, ...) INSN_AFTER("", text, __VA_ARGS__)
 // The same with other instructions run immediately before it (flags, segment registers).
 #define INSN_AFTER(setup, text, ...)                                                                                   \
-    asm volatile("movl $770f, insn_at\n\tmovl $771f, insn_end\n\t" setup "\n770:\t" text "\n771:" __VA_ARGS__)
+    do {                                                                                                               \
+        asm volatile("" ::: "memory");                                                                                 \
+        asm volatile("movl $770f, insn_at\n\tmovl $771f, insn_end\n\t" setup "\n770:\t" text "\n771:" __VA_ARGS__);   \
+        asm volatile("" ::: "memory");                                                                                 \
+    } while (0)
 // A fault saves the address of the instruction (if INSN was used), a trap the address of the next one.
 #define EXPECT_FAULT(name, vector, error, ...)                                                                         \
     do {                                                                                                               \

@@ -3,7 +3,7 @@
 
 volatile struct trap trap;
 volatile u32 insn_at, insn_end;
-hook_fn hooks[256];
+volatile hook_fn hooks[256];
 u32 ring_eflags = 2;
 extern u32 catch_buf[6];
 void catch_resume(void) __attribute__((noreturn));

@@ -87,20 +87,18 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
 
     /// Moves ESP down by `count` pushes of `W` on the current stack.
     pub fn move_esp<W: Width>(&mut self, count: usize) {
-        let esp = self.current_stack().esp_after::<W>(self.regs.dword(ESP), count);
-        self.regs.set_dword(ESP, esp);
+        self.release((count as u32 * W::BYTES).wrapping_neg());
     }
 
     /// Releases `bytes` bytes of the current stack.
     pub fn release(&mut self, bytes: u32) {
-        let (esp, mask) = (self.regs.dword(ESP), self.stack_mask());
-        self.regs.set_dword(ESP, esp & !mask | esp.wrapping_add(bytes) & mask);
+        let esp = self.esp_moved(bytes);
+        self.regs.set_dword(ESP, esp);
     }
 
     /// Reads the `W` that stands `bytes` above the top of the current stack; #SS(0) beyond the limit.
     pub fn stack_peek<W: Width>(&mut self, bytes: u32) -> Exec<u32> {
-        let offset = self.regs.dword(ESP).wrapping_add(bytes) & self.stack_mask();
-        let place = self.translate::<W>(SS, offset, Intent::Read)?;
+        let place = self.stack_slot::<W>(bytes, Intent::Read)?;
         Ok(self.load(place).to_u32())
     }
 

@@ -432,3 +432,6 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,9 @@ mod iret;
 mod retf;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
+
 use iced_x86::Code;
 
 use crate::bus::Bus;

@@ -5,6 +5,9 @@ mod ask;
 mod load;
 mod system;
 
+#[cfg(test)]
+mod tests;
+
 use iced_x86::Code;
 
 use crate::bus::Bus;

@@ -78,13 +78,11 @@ pub fn mov_to_sreg<B: Bus, O: Observer, M: Form>(cpu: &mut Cpu<B, O>, op: &Op<B,
 /// PUSH Sreg. Choice: with a 32-bit operand the selector is extended with zeros (SDM 2B "PUSH": or only its 16 bits are
 /// written).
 pub fn push_sreg<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
-    let stack = cpu.current_stack();
-    let slot = cpu.reserve::<W, 1>(&stack, 1)?;
+    let slot = cpu.push_place::<W>()?;
 
     let selector = cpu.segs[op.reg as usize].selector;
 
-    cpu.fill(&slot, &[selector as u32]);
-    cpu.move_esp::<W>(1);
+    cpu.push_at(slot, W::from_u32(selector as u32));
     Ok(())
 }
 

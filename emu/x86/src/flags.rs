@@ -115,6 +115,15 @@ impl Flags {
         self.carry = if W::BITS == 32 { carry } else { carry << (32 - W::BITS) & 0xc000_0000 | carry & 8 };
     }
 
+    /// Flags of `a - b`, as CMP sets them (CMPS, SCAS and CMPXCHG too).
+    #[inline(always)]
+    pub fn set_compare<W: Width>(&mut self, a: W, b: W) {
+        let (a, b) = (a.to_u32(), b.to_u32());
+        let result = a.wrapping_sub(b);
+        let borrow = !a & b | !(a ^ b) & result;
+        self.set_result(W::from_u32(result), W::from_u32(borrow));
+    }
+
     /// Flags of a logical operation: CF and OF cleared; AF, which the manual leaves undefined, cleared.
     #[inline(always)]
     pub fn set_logic<W: Width>(&mut self, result: W) {
@@ -232,6 +241,20 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comparison_sets_the_flags_of_a_subtraction() {
+        for a in 0..=255u8 {
+            for b in 0..=255u8 {
+                let mut flags = Flags::default();
+                flags.set_compare(a, b);
+                let (result, cf) = a.overflowing_sub(b);
+                assert_eq!((flags.cf(), flags.zf(), flags.sf()), (cf, result == 0, result >= 0x80));
+                assert_eq!(flags.of(), (a as i8).checked_sub(b as i8).is_none());
+                assert_eq!((flags.af(), flags.pf()), (a & 15 < b & 15, result.count_ones() % 2 == 0));
+            }
+        }
+    }
 
     #[test]
     fn every_combination_of_the_arithmetic_flags_can_be_set_and_read() {

@@ -283,6 +283,18 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         self.horizon.saturating_sub(self.retired_now()).max(1)
     }
 
+    /// Whether the running block, and a repeated instruction in it, must not go on.
+    #[inline(always)]
+    pub fn must_leave(&self) -> bool {
+        self.leave || (O::ACTIVE && self.observer.wants_stop())
+    }
+
+    /// Shows the observer another iteration of the repeated instruction `op`, as if it came from the step loop.
+    pub fn show_iteration(&mut self, op: &Op<B, O>) {
+        self.eip = self.ip(op);
+        self.show_instruction(op.len);
+    }
+
     /// Counts iterations of a repeated instruction beyond the one that the instruction itself counts for.
     pub fn count_iterations(&mut self, extra: u64) {
         self.retired += extra;

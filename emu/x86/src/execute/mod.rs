@@ -55,6 +55,32 @@ pub(crate) use by_form;
 /// A family's part of the list.
 type Family<B, O> = fn(Shape) -> Option<Handler<B, O>>;
 
+/// The body for a condition (0 to 15, as encoded), which becomes its last, constant parameter:
+/// `by_condition!(condition, body, u32)`.
+macro_rules! by_condition {
+    ($condition:expr, $body:ident $(, $t:ty)* $(,)?) => {
+        match $condition & 15 {
+            0 => $body::<B, O, $($t,)* 0> as $crate::op::Handler<B, O>,
+            1 => $body::<B, O, $($t,)* 1>,
+            2 => $body::<B, O, $($t,)* 2>,
+            3 => $body::<B, O, $($t,)* 3>,
+            4 => $body::<B, O, $($t,)* 4>,
+            5 => $body::<B, O, $($t,)* 5>,
+            6 => $body::<B, O, $($t,)* 6>,
+            7 => $body::<B, O, $($t,)* 7>,
+            8 => $body::<B, O, $($t,)* 8>,
+            9 => $body::<B, O, $($t,)* 9>,
+            10 => $body::<B, O, $($t,)* 10>,
+            11 => $body::<B, O, $($t,)* 11>,
+            12 => $body::<B, O, $($t,)* 12>,
+            13 => $body::<B, O, $($t,)* 13>,
+            14 => $body::<B, O, $($t,)* 14>,
+            _ => $body::<B, O, $($t,)* 15>,
+        }
+    };
+}
+pub(crate) use by_condition;
+
 /// The body of an opcode, or `None` if there is none yet.
 pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
     let families: [Family<B, O>; 14] = [

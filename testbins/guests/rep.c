@@ -236,7 +236,7 @@ static void interruptible(void) {
         source[n] = n >> 4;
     // A megabyte byte by byte is longer than 100 us on anything, so the interrupt must find it midway. (Where the timer belongs to
     // a host it may come late: a few tries.)
-    for (u32 n = 0; n < 20 && !(ecx_seen && ecx_seen < sizeof source); n++) {
+    for (u32 n = 0; n < 200 && !(ecx_seen && ecx_seen < sizeof source); n++) {
         ticks = 0;
         outb(0x43, 0x30), outb(0x40, 120), outb(0x40, 0);
         struct context c = ready(long_rep, sizeof source, (u32)source, (u32)target, 0);

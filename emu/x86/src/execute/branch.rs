@@ -199,3 +199,190 @@ fn bound<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> E
     let index = signed(W::get_reg(&cpu.regs, op.reg));
     cpu.ensure(bounds.contains(&index), Fault::Bound)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::system::testing::*;
+    use crate::flags::{ARITHMETIC, CF, OF, PF, SF, ZF};
+    use crate::model::MAX;
+    use crate::regs::{EAX, EBX};
+    use crate::segment::Segment;
+
+    const GP: Result<(), Fault> = Err(Fault::GeneralProtection(0));
+
+    /// SDM 1 appendix "EFLAGS Condition Codes", by encoding.
+    fn holds(condition: u8, f: u32) -> bool {
+        let is = |bit| f & bit != 0;
+        match condition {
+            0x0 => is(OF),
+            0x1 => !is(OF),
+            0x2 => is(CF),
+            0x3 => !is(CF),
+            0x4 => is(ZF),
+            0x5 => !is(ZF),
+            0x6 => is(CF) || is(ZF),
+            0x7 => !is(CF) && !is(ZF),
+            0x8 => is(SF),
+            0x9 => !is(SF),
+            0xa => is(PF),
+            0xb => !is(PF),
+            0xc => is(SF) != is(OF),
+            0xd => is(SF) == is(OF),
+            0xe => is(ZF) || is(SF) != is(OF),
+            _ => !is(ZF) && is(SF) == is(OF),
+        }
+    }
+
+    #[test]
+    fn every_conditional_jump_setcc_and_cmov_follows_the_manuals_table() {
+        for condition in 0..16 {
+            for bits in 0..64u32 {
+                let f = bits & 5 | (bits & 2) << 3 | (bits & 0x18) << 3 | (bits & 0x20) << 6;
+                let expected = holds(condition, f);
+                let mut cpu = cpu_of(MAX);
+                cpu.flags.set(f, ARITHMETIC);
+                for (bytes, taken, not) in [
+                    (&[0x70 | condition, 0x10][..], 0x1012, 0x1002),
+                    (&[0x66, 0x70 | condition, 0x10], 0x1013, 0x1003),
+                    (&[0x0f, 0x80 | condition, 0xf0, 0xff, 0xff, 0xff], 0xff6, 0x1006),
+                    (&[0x66, 0x0f, 0x80 | condition, 0xf0, 0xff], 0xff5, 0x1005),
+                ] {
+                    cpu.eip = 0x1000;
+                    run(&mut cpu, bytes).unwrap();
+                    assert_eq!(cpu.eip, if expected { taken } else { not }, "{bytes:x?} {f:#x}");
+                }
+                cpu.regs.set_dword(EAX, 0x1111_1111);
+                cpu.regs.set_dword(EBX, 0x2222_2222);
+                run(&mut cpu, &[0x0f, 0x90 | condition, 0xc4]).unwrap(); // set ah
+                assert_eq!(cpu.regs.byte(4), expected as u8);
+                run(&mut cpu, &[0x66, 0x0f, 0x40 | condition, 0xc3]).unwrap(); // cmov ax, bx
+                assert_eq!(cpu.regs.word(EAX) == 0x2222, expected);
+                assert_eq!(cpu.regs.dword(EAX) >> 16, 0x1111);
+                run(&mut cpu, &[0x0f, 0x40 | condition, 0xc3]).unwrap();
+                assert_eq!(cpu.regs.dword(EAX) == 0x2222_2222, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_16_bit_operand_size_leaves_16_bits_of_eip() {
+        let mut cpu = cpu_of(MAX);
+        cpu.eip = 0x12_1000;
+        run(&mut cpu, &[0x66, 0xeb, 0]).unwrap(); // jmp short
+        assert_eq!(cpu.eip, 0x1003);
+        cpu.eip = 0xfffe;
+        run(&mut cpu, &[0x66, 0xe9, 0xfe, 0xff]).unwrap();
+        assert_eq!(cpu.eip, 0);
+        cpu.regs.set_dword(EAX, 0x1234_5678);
+        run(&mut cpu, &[0x66, 0xff, 0xe0]).unwrap(); // jmp ax
+        assert_eq!(cpu.eip, 0x5678);
+        cpu.eip = 0x12_1000;
+        run(&mut cpu, &[0x66, 0xff, 0xd0]).unwrap(); // call ax
+        assert_eq!((cpu.eip, cpu.regs.dword(ESP)), (0x5678, 0x7ffe));
+        run(&mut cpu, &[0x66, 0xc2, 4, 0]).unwrap(); // ret 4
+        assert_eq!((cpu.eip, cpu.regs.dword(ESP)), (0x1003, 0x8004));
+    }
+
+    #[test]
+    fn calls_push_the_next_instruction_and_returns_release_their_parameters() {
+        let mut cpu = cpu_of(MAX);
+        run(&mut cpu, &[0xe8, 0, 1, 0, 0]).unwrap();
+        assert_eq!((cpu.eip, cpu.regs.dword(ESP)), (0x1105, 0x7ffc));
+        cpu.bus.ram_mut().write(0x8000, &[0x78, 0x56, 0, 0]);
+        run(&mut cpu, &[0xff, 0x54, 0x24, 4]).unwrap(); // call [esp+4]
+        assert_eq!((cpu.eip, cpu.regs.dword(ESP)), (0x5678, 0x7ff8));
+        run(&mut cpu, &[0xc3]).unwrap();
+        assert_eq!((cpu.eip, cpu.regs.dword(ESP)), (0x1109, 0x7ffc));
+        run(&mut cpu, &[0xc2, 0xff, 0xff]).unwrap();
+        assert_eq!((cpu.eip, cpu.regs.dword(ESP)), (0x1005, 0x1_7fff));
+    }
+
+    #[test]
+    fn a_target_beyond_the_limit_is_gp_before_anything_changes() {
+        let beyond: [&[u8]; 9] = [
+            &[0xe9, 0, 0x10, 0, 0],       // jmp
+            &[0xe8, 0, 0x10, 0, 0],       // call
+            &[0x0f, 0x84, 0, 0x10, 0, 0], // jz
+            &[0xff, 0xe0],                // jmp eax
+            &[0xff, 0xd0],                // call eax
+            &[0xc3],                      // ret
+            &[0xc2, 8, 0],                // ret 8
+            &[0xe2, 0x80],                // loop
+            &[0xe3, 0x80],                // jecxz
+        ];
+        for bytes in beyond {
+            let mut cpu = cpu_of(MAX);
+            cpu.segs[CS] = Segment::new(8, 0, 0x1fff, 0x409b);
+            cpu.flags.set_zf(true);
+            cpu.regs.set_dword(EAX, 0x2000);
+            cpu.bus.ram_mut().write(0x8000, &0x2000u32.to_le_bytes());
+            match bytes[0] {
+                0xe2 => {
+                    cpu.regs.set_dword(ECX, 2);
+                    cpu.eip = 0;
+                }
+                0xe3 => cpu.eip = 0,
+                _ => {}
+            }
+            let before = (cpu.state.clone(), cpu.bus.clone());
+            assert_eq!(run(&mut cpu, bytes), GP, "{bytes:x?}");
+            assert!((cpu.state.clone(), cpu.bus.clone()) == before, "{bytes:x?}");
+            // the same, not taken
+            cpu.flags.set_zf(false);
+            cpu.regs.set_dword(ECX, 1);
+            let not_taken = matches!(bytes[0], 0x0f | 0xe2 | 0xe3);
+            assert_eq!(run(&mut cpu, bytes).is_ok(), not_taken, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn loops_count_by_the_address_size() {
+        // ECX before, ZF, opcode, address prefix: ECX after, taken
+        for (ecx, zf, opcode, narrow, after, taken) in [
+            (2, false, 0xe2, false, 1, true),
+            (1, false, 0xe2, false, 0, false),
+            (0, false, 0xe2, false, 0xffff_ffff, true),
+            (0x1_0001, false, 0xe2, true, 0x1_0000, false),
+            (0x1_0000, false, 0xe2, true, 0x1_ffff, true),
+            (2, true, 0xe1, false, 1, true),
+            (2, false, 0xe1, false, 1, false),
+            (2, true, 0xe0, false, 1, false),
+            (2, false, 0xe0, false, 1, true),
+            (1, false, 0xe0, false, 0, false),
+            (0x1_0000, false, 0xe3, true, 0x1_0000, true),
+            (0x1_0000, false, 0xe3, false, 0x1_0000, false),
+            (0, false, 0xe3, false, 0, true),
+        ] {
+            let mut cpu = cpu_of(MAX);
+            cpu.regs.set_dword(ECX, ecx);
+            cpu.flags.set_zf(zf);
+            let prefix: &[u8] = if narrow { &[0x67] } else { &[] };
+            run(&mut cpu, &[prefix, &[opcode, 0x10]].concat()).unwrap();
+            let next = 0x1002 + narrow as u32;
+            let eip = if taken { next + 0x10 } else { next };
+            assert_eq!((cpu.regs.dword(ECX), cpu.eip), (after, eip), "{opcode:#x} {ecx:#x}");
+        }
+    }
+
+    #[test]
+    fn bound_is_br_outside_its_inclusive_signed_bounds() {
+        for (index, lower, upper, expected) in [
+            (-5, -5, 5, Ok(())),
+            (5, -5, 5, Ok(())),
+            (-6, -5, 5, Err(Fault::Bound)),
+            (6, -5, 5, Err(Fault::Bound)),
+            (0, 1, -1, Err(Fault::Bound)),
+        ] {
+            let mut cpu = cpu_of(MAX);
+            cpu.regs.set_dword(EAX, index as u32);
+            cpu.regs.set_dword(EBX, 0x2000);
+            cpu.bus.ram_mut().write(0x2000, &i32::to_le_bytes(lower));
+            cpu.bus.ram_mut().write(0x2004, &i32::to_le_bytes(upper));
+            assert_eq!(run(&mut cpu, &[0x62, 0x03]), expected);
+            cpu.bus.ram_mut().write(0x2000, &(lower as i16).to_le_bytes());
+            cpu.bus.ram_mut().write(0x2002, &(upper as i16).to_le_bytes());
+            assert_eq!(run(&mut cpu, &[0x66, 0x62, 0x03]), expected);
+        }
+    }
+}

@@ -445,3 +445,283 @@ fn next_random(state: &mut u64) -> u64 {
     let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ z >> 31
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::system::testing::*;
+    use crate::fault::Fault;
+    use crate::flags::{AF, ALWAYS, ARITHMETIC, CF, DF, OF, PF, SF, ZF};
+    use crate::model::MAX;
+    use crate::regs::{EBP, ESP};
+    use crate::segment::{CS, DS, Segment};
+
+    const GP: Result<(), Fault> = Err(Fault::GeneralProtection(0));
+
+    /// With the registers 11111111h (EAX), 22222222h (ECX) .. 88888888h (EDI) but EBX 2000h and ESP, and memory counting
+    /// from 80h at 2000h.
+    fn cpu() -> TestCpu {
+        let mut cpu = cpu_of(MAX);
+        for n in (0..8).filter(|&n| n != ESP) {
+            cpu.regs.set_dword(n, 0x1111_1111 * (n as u32 + 1));
+        }
+        cpu.regs.set_dword(EBX, 0x2000);
+        let bytes: Vec<u8> = (0x80..0xc0).collect();
+        cpu.bus.ram_mut().write(0x2000, &bytes);
+        cpu
+    }
+
+    fn dword(cpu: &TestCpu, at: usize) -> u32 {
+        u32::from_le_bytes(cpu.bus.ram().slice(at, 4).try_into().unwrap())
+    }
+
+    #[test]
+    fn moves_change_the_operand_size_and_nothing_else() {
+        let cases: &[(&[u8], u8, u32)] = &[
+            (&[0x8a, 0x03], EAX, 0x1111_1180),                    // mov al, [ebx]
+            (&[0x8a, 0x23], EAX, 0x1111_8011),                    // mov ah, [ebx]
+            (&[0x66, 0x8b, 0x0b], ECX, 0x2222_8180),              // mov cx, [ebx]
+            (&[0x8b, 0x0b], ECX, 0x8382_8180),                    // mov ecx, [ebx]
+            (&[0x8b, 0xca], ECX, 0x3333_3333),                    // mov ecx, edx
+            (&[0xa0, 0x01, 0x20, 0, 0], EAX, 0x1111_1181),        // mov al, [2001h]
+            (&[0x67, 0x66, 0xa1, 0x01, 0x20], EAX, 0x1111_8281),  // mov ax, [2001h]
+            (&[0xa1, 0x04, 0x20, 0, 0], EAX, 0x8786_8584),        // mov eax, [2004h]
+            (&[0xb5, 0x42], ECX, 0x2222_4222),                    // mov ch, 42h
+            (&[0x66, 0xb9, 0x34, 0x12], ECX, 0x2222_1234),        // mov cx, 1234h
+            (&[0xb9, 1, 2, 3, 4], ECX, 0x0403_0201),              // mov ecx, 04030201h
+            (&[0xc7, 0xc1, 1, 2, 3, 4], ECX, 0x0403_0201),        // mov ecx, 04030201h
+            (&[0x66, 0x0f, 0xb6, 0x0b], ECX, 0x2222_0080),        // movzx cx, byte [ebx]
+            (&[0x0f, 0xb6, 0x0b], ECX, 0x0000_0080),              // movzx ecx, byte [ebx]
+            (&[0x0f, 0xb7, 0x0b], ECX, 0x0000_8180),              // movzx ecx, word [ebx]
+            (&[0x66, 0x0f, 0xbe, 0x0b], ECX, 0x2222_ff80),        // movsx cx, byte [ebx]
+            (&[0x0f, 0xbe, 0xcf], ECX, 0x0000_0020),              // movsx ecx, bh
+            (&[0x0f, 0xbf, 0x0b], ECX, 0xffff_8180),              // movsx ecx, word [ebx]
+            (&[0x66, 0x0f, 0xbf, 0x0b], ECX, 0x2222_8180),        // movsx cx, word [ebx]
+            (&[0x66, 0x0f, 0xb7, 0x0b], ECX, 0x2222_8180),        // movzx cx, word [ebx]
+            (&[0x0f, 0x38, 0xf0, 0x0b], ECX, 0x8081_8283),        // movbe ecx, [ebx]
+            (&[0x66, 0x0f, 0x38, 0xf0, 0x0b], ECX, 0x2222_8081),  // movbe cx, [ebx]
+            (&[0x8d, 0x4c, 0xd3, 0x10], ECX, 0x9999_b998 + 0x10), // lea ecx, [ebx+edx*8+10h]
+            (&[0x66, 0x8d, 0x4c, 0xd3, 0x10], ECX, 0x2222_b9a8),  // lea cx, the same
+            (&[0x67, 0x8d, 0x4a, 0x10], ECX, 0x0000_6666 + 0x10), // lea ecx, [bp+si+10h]
+            (&[0x0f, 0xc9], ECX, 0x2222_2222),                    // bswap ecx
+            (&[0x66, 0x98], EAX, 0x1111_0011),                    // cbw
+            (&[0x66, 0x99], EDX, 0x3333_0000),                    // cwd
+            (&[0x99], EDX, 0),                                    // cdq
+            (&[0xd7], EAX, 0x1111_1191),                          // xlat
+        ];
+        for (bytes, register, expected) in cases {
+            let mut cpu = cpu();
+            cpu.regs.set_dword(crate::regs::ESI, 0x6666_0000);
+            let (flags, bus) = (cpu.flags.clone(), cpu.bus.clone());
+            run(&mut cpu, bytes).unwrap();
+            assert_eq!(cpu.regs.dword(*register), *expected, "{bytes:x?}");
+            assert!(cpu.flags == flags && cpu.bus == bus, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn stores_change_as_many_bytes_as_they_should() {
+        let cases: &[(&[u8], u32)] = &[
+            (&[0x88, 0x2b], 0x8382_8122),                   // mov [ebx], ch
+            (&[0x66, 0x89, 0x0b], 0x8382_2222),             // mov [ebx], cx
+            (&[0x89, 0x0b], 0x2222_2222),                   // mov [ebx], ecx
+            (&[0xa2, 0x00, 0x20, 0, 0], 0x8382_8111),       // mov [2000h], al
+            (&[0x66, 0xa3, 0x00, 0x20, 0, 0], 0x8382_1111), // mov [2000h], ax
+            (&[0xa3, 0x00, 0x20, 0, 0], 0x1111_1111),       // mov [2000h], eax
+            (&[0xc6, 0x03, 0x42], 0x8382_8142),             // mov byte [ebx], 42h
+            (&[0x66, 0xc7, 0x03, 0x34, 0x12], 0x8382_1234), // mov word [ebx], 1234h
+            (&[0xc7, 0x03, 1, 2, 3, 4], 0x0403_0201),       // mov dword [ebx], 04030201h
+            (&[0x0f, 0x38, 0xf1, 0x1b], 0x0020_0000),       // movbe [ebx], ebx
+            (&[0x66, 0x0f, 0x38, 0xf1, 0x1b], 0x8382_0020), // movbe [ebx], bx
+        ];
+        for (bytes, expected) in cases {
+            let mut cpu = cpu();
+            let before = cpu.state.clone();
+            run(&mut cpu, bytes).unwrap();
+            assert_eq!(dword(&cpu, 0x2000), *expected, "{bytes:x?}");
+            assert_eq!(dword(&cpu, 0x2004), 0x8786_8584);
+            assert_eq!(cpu.state, before);
+        }
+    }
+
+    #[test]
+    fn exchanges_swap() {
+        let mut cpu = cpu();
+        run(&mut cpu, &[0x87, 0x0b]).unwrap(); // xchg [ebx], ecx
+        assert_eq!((dword(&cpu, 0x2000), cpu.regs.dword(ECX)), (0x2222_2222, 0x8382_8180));
+        run(&mut cpu, &[0x91]).unwrap(); // xchg ecx, eax
+        assert_eq!((cpu.regs.dword(EAX), cpu.regs.dword(ECX)), (0x8382_8180, 0x1111_1111));
+        run(&mut cpu, &[0x66, 0x95]).unwrap(); // xchg bp, ax
+        assert_eq!((cpu.regs.dword(EAX), cpu.regs.dword(EBP)), (0x8382_6666, 0x6666_8180));
+        run(&mut cpu, &[0x86, 0xe0]).unwrap(); // xchg al, ah
+        assert_eq!(cpu.regs.dword(EAX), 0x8382_6666);
+    }
+
+    #[test]
+    fn cmpxchg_and_xadd_of_bytes_agree_with_a_plain_definition() {
+        for a in (0..=255u8).step_by(3) {
+            for b in 0..=255u8 {
+                let mut cpu = cpu();
+                cpu.regs.set_dword(EAX, a as u32);
+                cpu.bus.ram_mut().write(0x2000, &[b]);
+                run(&mut cpu, &[0x0f, 0xb0, 0x0b]).unwrap(); // cmpxchg [ebx], cl
+                let expected = if a == b { (a, 0x22) } else { (b, b) };
+                assert_eq!((cpu.regs.byte(EAX), dword(&cpu, 0x2000) as u8), expected);
+                assert_eq!(
+                    (cpu.flags.zf(), cpu.flags.cf(), cpu.flags.af()),
+                    (a == b, a < b, a & 15 < b & 15)
+                );
+                assert_eq!(cpu.flags.of(), (a as i8).checked_sub(b as i8).is_none());
+
+                cpu.regs.set_dword(EAX, a as u32);
+                cpu.bus.ram_mut().write(0x2000, &[b]);
+                run(&mut cpu, &[0x0f, 0xc0, 0x03]).unwrap(); // xadd [ebx], al
+                let (sum, carry) = a.overflowing_add(b);
+                assert_eq!((cpu.regs.byte(EAX), dword(&cpu, 0x2000) as u8), (b, sum));
+                assert_eq!((cpu.flags.zf(), cpu.flags.cf(), cpu.flags.sf()), (sum == 0, carry, sum > 127));
+                assert_eq!(cpu.flags.of(), (a as i8).checked_add(b as i8).is_none());
+                assert_eq!(
+                    (cpu.flags.af(), cpu.flags.pf()),
+                    ((a & 15) + (b & 15) > 15, sum.count_ones() % 2 == 0)
+                );
+            }
+        }
+        let mut cpu = cpu();
+        run(&mut cpu, &[0x0f, 0xc1, 0xc0]).unwrap(); // xadd eax, eax
+        assert_eq!(cpu.regs.dword(EAX), 0x2222_2222);
+    }
+
+    #[test]
+    fn cmpxchg8b_swaps_pairs_and_writes_only_zf() {
+        for equal in [true, false] {
+            let mut cpu = cpu();
+            cpu.flags.set(CF | PF | AF | SF | OF, ARITHMETIC);
+            cpu.regs.set_dword(EAX, 0x8382_8180);
+            cpu.regs.set_dword(EDX, 0x8786_8584 ^ !equal as u32);
+            run(&mut cpu, &[0x0f, 0xc7, 0x0b]).unwrap();
+            assert_eq!(cpu.flags.get(), CF | PF | AF | SF | OF | ALWAYS | if equal { ZF } else { 0 });
+            let memory = (dword(&cpu, 0x2000), dword(&cpu, 0x2004));
+            assert_eq!(memory, if equal { (0x2000, 0x2222_2222) } else { (0x8382_8180, 0x8786_8584) });
+            assert_eq!((cpu.regs.dword(EAX), cpu.regs.dword(EDX)), (0x8382_8180, 0x8786_8584));
+        }
+    }
+
+    #[test]
+    fn what_may_be_written_must_be_writable_even_if_nothing_changes() {
+        // cmpxchg [ebx], ecx with EAX unequal; cmpxchg8b [ebx]; xadd; xchg
+        let writes: [&[u8]; 4] =
+            [&[0x0f, 0xb1, 0x0b], &[0x0f, 0xc7, 0x0b], &[0x0f, 0xc1, 0x0b], &[0x87, 0x0b]];
+        for bytes in writes {
+            let mut cpu = cpu();
+            cpu.segs[DS] = Segment::new(0x10, 0, 0xffff, 0x4091);
+            let before = cpu.state.clone();
+            assert_eq!(run(&mut cpu, bytes), GP, "{bytes:x?}");
+            assert_eq!(cpu.state, before);
+        }
+    }
+
+    #[test]
+    fn cmov_reads_memory_whatever_the_condition_and_long_nops_never() {
+        for (bytes, expected) in [
+            (&[0x0f, 0x44, 0x0d, 0, 0, 2, 0][..], GP), // cmovz ecx, [20000h]
+            (&[0x0f, 0x45, 0x0d, 0, 0, 2, 0], GP),
+            (&[0x0f, 0x1f, 0x05, 0, 0, 2, 0], Ok(())), // nop [20000h]
+            (&[0x90], Ok(())),
+            (&[0xf3, 0x90], Ok(())), // pause
+        ] {
+            let mut cpu = cpu();
+            cpu.segs[DS] = Segment::new(0x10, 0, 0xffff, 0x4093);
+            let before = cpu.state.clone();
+            assert_eq!(run(&mut cpu, bytes), expected, "{bytes:x?}");
+            assert_eq!(cpu.state, before);
+        }
+    }
+
+    #[test]
+    fn xlat_adds_al_within_the_address_size_and_takes_an_override() {
+        let mut cpu = cpu();
+        cpu.regs.set_dword(EBX, 0xffff_fff0);
+        cpu.regs.set_dword(EAX, 0xffff_ff20);
+        cpu.bus.ram_mut().write(0x10, &[0x77]);
+        run(&mut cpu, &[0x67, 0xd7]).unwrap();
+        assert_eq!(cpu.regs.dword(EAX), 0xffff_ff77);
+        cpu.regs.set_byte(EAX, 0x20);
+        cpu.segs[CS].base = 0x1ff2;
+        run(&mut cpu, &[0x2e, 0xd7]).unwrap();
+        assert_eq!(cpu.regs.byte(EAX), 0x82);
+    }
+
+    /// Hardware: AMD EPYC.
+    #[test]
+    fn bswap_of_a_word_register_clears_it() {
+        let mut cpu = cpu();
+        cpu.regs.set_dword(EAX, 0x1234_5678);
+        run(&mut cpu, &[0x66, 0x0f, 0xc8]).unwrap();
+        assert_eq!(cpu.regs.dword(EAX), 0x1234_0000);
+    }
+
+    #[test]
+    fn sign_extensions_of_negative_accumulators() {
+        let mut cpu = cpu();
+        cpu.regs.set_dword(EAX, 0x1234_0080);
+        run(&mut cpu, &[0x66, 0x98]).unwrap(); // cbw
+        assert_eq!(cpu.regs.dword(EAX), 0x1234_ff80);
+        run(&mut cpu, &[0x66, 0x99]).unwrap(); // cwd
+        assert_eq!(cpu.regs.dword(EDX), 0x3333_ffff);
+        run(&mut cpu, &[0x98]).unwrap(); // cwde
+        run(&mut cpu, &[0x99]).unwrap(); // cdq
+        assert_eq!((cpu.regs.dword(EAX), cpu.regs.dword(EDX)), (0xffff_ff80, 0xffff_ffff));
+    }
+
+    #[test]
+    fn lahf_sahf_and_the_single_flags() {
+        let mut cpu = cpu();
+        cpu.flags.set(OF, ARITHMETIC);
+        cpu.regs.set_byte(AH, 0xff);
+        run(&mut cpu, &[0x9e]).unwrap();
+        assert_eq!(cpu.flags.get(), ARITHMETIC | ALWAYS);
+        cpu.regs.set_byte(AH, 0);
+        run(&mut cpu, &[0x9f]).unwrap();
+        assert_eq!(cpu.regs.byte(AH), 0xd7);
+        for (bytes, expected) in [
+            (0xf8, ARITHMETIC & !CF),
+            (0xf5, ARITHMETIC),
+            (0xf5, ARITHMETIC & !CF),
+            (0xf9, ARITHMETIC),
+            (0xfd, ARITHMETIC | DF),
+            (0xfc, ARITHMETIC),
+        ] {
+            run(&mut cpu, &[bytes]).unwrap();
+            assert_eq!(cpu.flags.get(), expected | ALWAYS, "{bytes:#x}");
+        }
+        run(&mut cpu, &[0xd6]).unwrap(); // salc
+        assert_eq!(cpu.regs.byte(EAX), 0xff);
+        run(&mut cpu, &[0xf8]).unwrap();
+        run(&mut cpu, &[0xd6]).unwrap();
+        assert_eq!(cpu.regs.byte(EAX), 0);
+    }
+
+    #[test]
+    fn random_numbers_are_the_same_in_every_run_and_set_carry_alone() {
+        let (mut one, mut two) = (cpu(), cpu());
+        let mut seen = Vec::new();
+        for bytes in [&[0x0f, 0xc7, 0xf1][..], &[0x0f, 0xc7, 0xf9], &[0x66, 0x0f, 0xc7, 0xf1]] {
+            for cpu in [&mut one, &mut two] {
+                cpu.flags.set(ARITHMETIC, ARITHMETIC);
+                run(cpu, bytes).unwrap();
+                assert_eq!(cpu.flags.get(), CF | ALWAYS);
+            }
+            assert_eq!(one.state, two.state);
+            seen.push(one.regs.dword(ECX));
+        }
+        assert!(seen[0] != seen[1] && seen[2] >> 16 == seen[1] >> 16 && seen[2] != seen[1]);
+    }
+
+    #[test]
+    fn ud_is_undefined_on_purpose() {
+        let cases: [&[u8]; 3] = [&[0x0f, 0x0b], &[0x0f, 0xb9, 0x03], &[0x0f, 0xff, 0x03]];
+        for bytes in cases {
+            assert_eq!(run(&mut cpu(), bytes), Err(Fault::InvalidOpcode), "{bytes:x?}");
+        }
+    }
+}

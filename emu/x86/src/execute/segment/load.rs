@@ -76,7 +76,7 @@ pub fn mov_to_sreg<B: Bus, O: Observer, M: Form>(cpu: &mut Cpu<B, O>, op: &Op<B,
 }
 
 /// PUSH Sreg. Choice: with a 32-bit operand the selector is extended with zeros (SDM 2B "PUSH": or only its 16 bits are
-/// written).
+/// written). Hardware: an AMD EPYC does so too.
 pub fn push_sreg<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
     let slot = cpu.push_place::<W>()?;
 

@@ -257,7 +257,8 @@ fn popf<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, _op: &Op<B, O>) -> E
 
 /// ENTER (SDM 2A "ENTER"): a frame of `imm` bytes with a display of `imm2` enclosing frame pointers.
 ///
-/// It also faults if a write of the operand size at the final stack pointer would.
+/// It also faults if a write of the operand size at the final stack pointer would. Unverified: that this probe meets data
+/// breakpoints and sets the dirty bit, as it does here.
 fn enter<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
     const MOST: usize = 32;
     let size = op.imm & 0xffff;

@@ -69,6 +69,9 @@ trap_common:
 3:  movl %esp, trap + T_FRAME_ESP
     movl %ss, %eax
     movl %eax, trap + T_FRAME_SS
+    .irp at, T_GS, T_FS, T_ES, T_DS, T_CS, T_SS
+    movw $0, trap + \at + 2         // what stands above a pushed selector is nobody's
+    .endr
     movl $KDATA, %eax
     movl %eax, %ss
     movl $handler_stack_top, %esp

@@ -12,6 +12,7 @@ mod far;
 mod form;
 mod io;
 mod logic;
+mod multiply;
 mod segment;
 mod shift;
 mod stack;
@@ -83,8 +84,9 @@ pub(crate) use by_condition;
 
 /// The body of an opcode, or `None` if there is none yet.
 pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
-    let families: [Family<B, O>; 14] = [
+    let families: [Family<B, O>; 15] = [
         arithmetic::handler,
+        multiply::handler,
         logic::handler,
         shift::handler,
         bit::handler,

@@ -54,15 +54,13 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     pub fn deliver(&mut self, cause: Cause) -> Result<(), Stop> {
         let mut cause = cause;
         self.chain = Shutdown { at: (self.segs[CS].selector, self.eip), ..Shutdown::default() };
+        self.load_cr2(cause);
         for _ in 0..MOST_ATTEMPTS {
-            if let Cause::Fault(Fault::Page { address, .. }) = cause {
-                let old = std::mem::replace(&mut self.cr2, address);
-                self.show_control(Control::Cr { number: 2, old, new: address });
-            }
             // a task switch that failed half-way has left the new task's EIP
             let entered = self.enter_handler(cause, self.eip).and_then(|in_new_task| in_new_task);
             let Err(raised) = entered else { return Ok(()) };
             let second = self.met(raised, cause)?;
+            self.load_cr2(second);
             let first = if let Cause::Fault(fault) = cause { Some(fault) } else { None };
             cause = match double_fault::combine(double_fault::class(cause), double_fault::class(second)) {
                 Outcome::Serial => second,
@@ -80,6 +78,14 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         }
         self.chain.first = self.chain.first.or(fault_of(cause));
         Err(Stop::Shutdown(self.chain))
+    }
+
+    /// A page fault loads CR2 when it is found, also one that becomes a part of #DF.
+    fn load_cr2(&mut self, cause: Cause) {
+        if let Cause::Fault(Fault::Page { address, .. }) = cause {
+            let old = std::mem::replace(&mut self.cr2, address);
+            self.show_control(Control::Cr { number: 2, old, new: address });
+        }
     }
 
     /// The exception met while delivering `cause`.

@@ -1,3 +1,4 @@
+use crate::bus::Bus;
 use crate::control::*;
 use crate::cpu::Mode;
 use crate::fault::{Fault, Shutdown, Stop};
@@ -422,6 +423,29 @@ fn a_fault_on_the_second_page_of_the_inner_stack_changes_nothing() {
     cpu.regs.set_dword(EAX, 0x1234);
     cpu.update_context();
     refuses(&mut cpu, &[0xcd, 0x30], Fault::Page { address: 0x1_fffc, code: CODE_OF_KERNEL_WRITE });
+}
+
+#[test]
+fn the_second_of_two_page_faults_is_the_one_that_the_double_fault_finds_in_cr2() {
+    let mut cpu = ring(0);
+    // the whole of memory but the page of the stack
+    const DIRECTORY: u32 = 0x3_0000;
+    const TABLE: u32 = 0x3_1000;
+    poke(&mut cpu, DIRECTORY, TABLE | 0x67);
+    for page in 0..64u32 {
+        poke(&mut cpu, TABLE + page * 4, page << 12 | 0x66 | (page != 7) as u32);
+    }
+    cpu.cr3 = DIRECTORY;
+    cpu.cr0 |= CR0_PG;
+    cpu.update_context();
+    fill_tss(&mut cpu, 0);
+    poke(&mut cpu, OTHER_TSS + 0x1c, DIRECTORY);
+    put_gate(&mut cpu, 8, gate(OTHER_SELECTOR + 8, 0, 0x85, 0));
+    put(&mut cpu, OTHER_SELECTOR + 8, descriptor(OTHER_TSS + 0x1000, 0x67, 0x89, 0));
+    let copy: [u8; 0x68] = cpu.bus.ram().read(OTHER_TSS as usize);
+    cpu.bus.ram_mut().write(OTHER_TSS as usize + 0x1000, &copy);
+    assert_eq!(cpu.deliver(Cause::Fault(PAGE)), Ok(()));
+    assert_eq!((cpu.cr2, cpu.eip, cpu.tr.selector), (0x7ffc, 0xcafe, OTHER_SELECTOR + 8));
 }
 
 /// W set, P and U/S clear.

@@ -343,6 +343,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     /// the tables no longer say.
     pub fn flush_tlb_non_global(&mut self, cause: FlushCause) {
         self.forget_front();
+        self.tlb.enter_space(self.state.cr3);
         if self.tlb.geometry().tagged {
             let now = self.now();
             let (cr3, paging, bus) = (self.state.cr3 as u64, self.paging, &mut self.bus);

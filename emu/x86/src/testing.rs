@@ -1,6 +1,8 @@
 //! What unit tests of segments, gates and tasks stand on: a processor with tables, stacks and rings, without an
 //! operating system.
 
+mod random_tables;
+
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::decode::{Decoded, decode};

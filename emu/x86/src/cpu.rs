@@ -140,6 +140,8 @@ pub struct State {
     pub random: u64,
     /// Instructions retired (each iteration of a repeated string instruction is one).
     pub retired: u64,
+    /// What `retired` was when an exception or interrupt was last delivered.
+    pub delivered_at: Option<u64>,
     /// Virtual time.
     pub clock: Clock,
 }
@@ -177,6 +179,7 @@ impl State {
             nmi_pending: false,
             random: 0x2545_f491_4f6c_dd1d,
             retired: 0,
+            delivered_at: None,
             clock: Clock::default(),
         };
         state.flags.set_arithmetic(0);

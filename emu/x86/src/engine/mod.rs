@@ -195,7 +195,7 @@ impl<B: Bus, O: Observer> Processor<B, O> {
     }
 
     fn interrupt(&mut self, cause: Cause) -> Result<(), Raised> {
-        self.cpu.deliver(cause).map_err(|stop| self.cpu.stop(stop))
+        self.deliver(cause).map_err(|stop| self.cpu.stop(stop))
     }
 
     /// Carries out what was raised.
@@ -203,8 +203,19 @@ impl<B: Bus, O: Observer> Processor<B, O> {
         match self.cpu.take_pending(raised) {
             Pending::None => unreachable!("a token is made only by recording what it stands for"),
             Pending::Stop(stop) => Err(stop),
-            Pending::Fault(fault) => self.cpu.deliver(Cause::Fault(fault)),
+            Pending::Fault(fault) => self.deliver(Cause::Fault(fault)),
         }
+    }
+
+    /// Delivers what came between two instructions. One delivery right after another counts as an instruction, so that time
+    /// passes and limits hold where a handler's first instruction faults for ever.
+    fn deliver(&mut self, cause: Cause) -> Result<(), Stop> {
+        let cpu = &mut self.cpu;
+        if cpu.delivered_at == Some(cpu.retired) {
+            cpu.retired += 1;
+        }
+        cpu.delivered_at = Some(cpu.retired);
+        cpu.deliver(cause)
     }
 
     /// Runs at most `most` instructions of the block at CS:EIP.

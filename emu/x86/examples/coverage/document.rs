@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use iced_x86::{Code, OpCodeOperandKind as Kind};
-use pagewalk_x86::execute::{Shape, handler};
-use pagewalk_x86::flat::FlatBus;
+use pagewalk_x86::execute::{Shape, is_implemented};
 use pagewalk_x86::model::ALL;
 
 /// What a guest meets at an opcode.
@@ -23,7 +22,8 @@ pub enum Status {
 pub fn codes() -> impl Iterator<Item = Code> {
     Code::values().filter(|code| {
         let info = code.op_code();
-        info.is_instruction() && (info.mode16() || info.mode32())
+        let decoded = *code != Code::Popw_CS; // the 8086's 0F: iced-x86 encodes it and never decodes it
+        decoded && info.is_instruction() && (info.mode16() || info.mode32())
     })
 }
 
@@ -59,8 +59,7 @@ pub fn status(code: Code) -> Status {
     if !ALL.iter().any(|model| model.executes(code)) {
         return Status::Undefined;
     }
-    let has_bodies =
-        forms(code).into_iter().all(|memory| handler::<FlatBus, ()>(Shape { code, memory }).is_some());
+    let has_bodies = forms(code).into_iter().all(|memory| is_implemented(Shape { code, memory }));
     if has_bodies { Status::Implemented } else { Status::Unimplemented }
 }
 
@@ -79,7 +78,8 @@ pub fn document() -> String {
          \n\
          Every opcode that iced-x86 decodes in 16- or 32-bit code, by the CPUID feature it came with: {} implemented,\n\
          {} that no processor model has or shows yet (they raise #UD), {} that a model has and that stop the run by name.\n\
-         Groups that are #UD as a whole are listed at the end.\n",
+         Groups that are #UD as a whole are listed at the end. Newer hints in the space of the reserved NOPs (ENDBR32, CLDEMOTE)\n\
+         run as such NOPs on models that have these.\n",
         count(Status::Implemented),
         count(Status::Undefined),
         count(Status::Unimplemented),

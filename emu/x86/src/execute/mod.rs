@@ -28,6 +28,7 @@ use iced_x86::Code;
 use crate::bus::Bus;
 use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault, Stop};
+use crate::flat::FlatBus;
 use crate::observe::Observer;
 use crate::op::{Handler, Op};
 
@@ -102,6 +103,11 @@ pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
         x87::handler,
     ];
     families.iter().find_map(|family| family(shape))
+}
+
+/// Whether the opcode in this form does all that it should.
+pub fn is_implemented(shape: Shape) -> bool {
+    handler::<FlatBus, ()>(shape).is_some() && !x87::is_left_out(shape)
 }
 
 /// #UD: what the opcode map, the prefixes or the processor model do not allow.

@@ -11,14 +11,24 @@ use crate::control::{CR0_EM, CR0_MP, CR0_NE, CR0_TS};
 use crate::cpu::{Cpu, Fpu};
 use crate::execute::{Shape, unimplemented};
 use crate::fault::{Exec, Fault};
+use crate::flat::FlatBus;
 use crate::mmu::{Intent, Place};
 use crate::observe::Observer;
 use crate::op::{Handler, Op};
 use crate::regs::EAX;
 use crate::width::Width;
 
-/// The bodies of this family.
+/// The bodies of this family: of arithmetic, the checks before it.
 pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
+    body(shape).or(is_x87(shape.code).then_some(arithmetic))
+}
+
+/// Whether only the checks before it are there: it is x87 arithmetic.
+pub fn is_left_out(shape: Shape) -> bool {
+    is_x87(shape.code) && body::<FlatBus, ()>(shape).is_none()
+}
+
+fn body<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
     Some(match shape.code {
         Code::Wait => wait,
         Code::Fninit => fninit,
@@ -37,7 +47,6 @@ pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
         Code::Fnsave_m108byte => fnsave::<B, O, u32>,
         Code::Frstor_m94byte => frstor::<B, O, u16>,
         Code::Frstor_m108byte => frstor::<B, O, u32>,
-        code if is_x87(code) => arithmetic,
         _ => return None,
     })
 }

@@ -1,5 +1,5 @@
 // Decimal adjustment by the manual's algorithm for every AL, AF and CF, XLAT, LAHF/SAHF, SALC, flag instructions, BSWAP, XADD,
-// CMPXCHG, CMPXCHG8B, SETcc, CMOVcc, ENTER's levels, BOUND and the PUSHF image. SDM 2A and 2B, the instructions' pages.
+// CMPXCHG, CMPXCHG8B, SETcc, Jcc, CMOVcc, ENTER's levels, PUSH and POP of ESP. SDM 2A and 2B, the instructions' pages.
 #include "lib/guest.h"
 
 struct result {

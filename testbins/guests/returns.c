@@ -121,6 +121,7 @@ static void all_refusals(void) {
     set(SCRATCH(5), desc(0, 0xfffff, A_RO | DPL(3), G | BIG));
     refusals("ss-read-only", 0, UCODE, SCRATCH(5) | 3, GP, SCRATCH(5));
     set(SCRATCH(5), desc(0, 0xfffff, (A_RW | DPL(3)) & 0x7f, G | BIG));
+    // Choice: for IRET the manual's Operation says #SS(selector), its list of exceptions #NP(selector); RET says #SS in both.
     refusals("ss-not-present", 0, UCODE, SCRATCH(5) | 3, SS, SCRATCH(5));
     set(SCRATCH(6), desc(0, 1, A_XR, BIG));
     refusals("eip-beyond-the-limit", 0, SCRATCH(6), 0, GP, 0);

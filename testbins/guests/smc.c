@@ -1,5 +1,5 @@
 // Self-modifying code: stores into the next instruction, into the running block, across a page, through another mapping of the
-// same frame, by REP, by a device-like word write, and code that comes and goes. SDM 3A "Handling Self- and Cross-Modifying
+// same frame, by REP and by PUSH, and code that is written anew again and again. SDM 3A "Handling Self- and Cross-Modifying
 // Code": P6 and later see a store to the same linear address at once; through an alias, after a serializing instruction.
 #include "lib/guest.h"
 

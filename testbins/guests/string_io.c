@@ -1,5 +1,5 @@
 // INS and OUTS: ports, counts, direction, faults before the port is touched, permissions. SDM 2A "INS", 2B "OUTS". The port is
-// the scratch register of the UART (3FFh), which holds a byte, and the DMA page register 84h.
+// the scratch register of the UART (3FFh), which holds a byte.
 #include "lib/guest.h"
 
 #define PORT 0x3ff

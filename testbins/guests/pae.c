@@ -96,7 +96,10 @@ static void big_pages(void) {
     *pae_pde(BIG_PAGE) = at | P | W | U | PS | 1u << 12; // PAT
     flush();
     run(0, load, 0, BIG_PAGE);
-    check_trap("2m-pat-bit-is-allowed", RET_VECTOR, NO_ERROR, 0);
+    if (has(F_PAT))
+        check_trap("2m-pat-bit-is-allowed", RET_VECTOR, NO_ERROR, 0);
+    else
+        check_trap("2m-pat-bit-is-reserved", PF_, E_P | E_RSVD, (u32)load);
     *pae_pde(BIG_PAGE) = at | P | PS;
     flush();
     run(3, load, 0, BIG_PAGE);

@@ -270,7 +270,7 @@ struct cpuid { u32 eax, ebx, ecx, edx; };
 struct cpuid cpuid(u32 leaf, u32 subleaf);
 // Features: leaf 1 EDX bit n is F(1, n); leaf 1 ECX 32+n; leaf 7 EBX 64+n; leaf 7 ECX 96+n; 80000001h EDX 128+n, ECX 160+n.
 enum {
-    F_VME = 1, F_DE, F_PSE, F_TSC, F_MSR, F_PAE, F_SEP = 11, F_PGE = 13, F_CMOV = 15, F_PSE36 = 17,
+    F_VME = 1, F_DE, F_PSE, F_TSC, F_MSR, F_PAE, F_SEP = 11, F_PGE = 13, F_CMOV = 15, F_PAT, F_PSE36 = 17,
     F_SMEP = 64 + 7, F_SMAP = 64 + 20, F_UMIP = 96 + 2, F_NX = 128 + 20,
 };
 int has(u32 feature);

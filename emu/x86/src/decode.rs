@@ -33,7 +33,8 @@ pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, 
         // newer hints (ENDBR32, CLDEMOTE) are reserved NOPs to a processor without them (SDM 2B "NOP")
         let hints = options | DecoderOptions::FORCE_RESERVED_NOP;
         let hint = Decoder::with_ip(bitness, bytes, 0, hints).decode();
-        if model.executes(hint.code()) && hint.mnemonic() == Mnemonic::Reservednop && !is_0f0d(hint.code()) {
+        let known = !is_0f0d(hint.code()) || model.has(Features::PREFETCHW);
+        if known && model.executes(hint.code()) && hint.mnemonic() == Mnemonic::Reservednop {
             instruction = hint;
         }
     }
@@ -168,5 +169,23 @@ fn place_memory<B, O>(op: &mut Op<B, O>, instruction: &Instruction) {
     let size = [base, index].iter().find(|r| **r != Register::None).map(|r| r.size());
     if size.unwrap_or(instruction.memory_displ_size() as usize) == 2 {
         op.address_mask = 0xffff;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::flat::{Start, processor};
+    use crate::model::{MAX, P6};
+
+    #[test]
+    fn reserved_prefetches_do_nothing_where_prefetchw_is_known() {
+        // 0F 0D /2
+        let code = [0x0f, 0x0d, 0x10];
+        for (model, runs) in [(MAX, true), (P6, false)] {
+            let mut processor = processor(Start::Real, &code, 0x1000, 0x10000);
+            processor.cpu.model = model;
+            processor.run(1);
+            assert_eq!(processor.cpu.deliveries[6], !runs as u64, "{}", model.name);
+        }
     }
 }

@@ -67,9 +67,9 @@ fn a_triple_fault_is_status_126_and_is_explained_in_three_frames() {
 
 #[test]
 fn an_instruction_without_a_body_is_status_127_by_its_name() {
-    let output = run(&[0xd9, 0xe8], &[]); // fld1
+    let output = run(&[0xd9, 0xfa], &[]); // fsqrt
     assert_eq!(status(&output), 127);
-    assert!(errors(&output).contains("Fld1 [d9 e8]"), "{}", errors(&output));
+    assert!(errors(&output).contains("Fsqrt [d9 fa]"), "{}", errors(&output));
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn place_register<B, O>(op: &mut Op<B, O>, kind: OpCodeOperandKind, register: Re
         K::r8_or_mem | K::r16_or_mem | K::r32_or_mem => op.rm = number,
         K::r16_rm | K::r32_rm => op.rm = number,
         K::r32_vvvv => op.reg2 = number,
-        K::al | K::cl | K::ax | K::dx | K::eax => {}
+        K::al | K::cl | K::ax | K::dx | K::eax | K::st0 => {}
         _ => op.reg = number,
     }
 }

@@ -1,8 +1,10 @@
-//! The x87 instructions that set, store and check state (SDM 1 "x87 FPU Execution Environment"); the arithmetic is not
-//! there yet and stops the run by name.
+//! The x87 instructions that set, store and check state (SDM 1 "x87 FPU Execution Environment"), and in `values` the few
+//! that kernels probe the unit with; other arithmetic is not there yet and stops the run by name.
 //!
 //! Hardware: what reserved bits read as, how ES and B follow the flags and how tags are rebuilt on FLDENV and FRSTOR was
 //! measured on an AMD EPYC in 32-bit mode.
+
+mod values;
 
 use iced_x86::{Code, CpuidFeature};
 
@@ -47,7 +49,7 @@ fn body<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
         Code::Fnsave_m108byte => fnsave::<B, O, u32>,
         Code::Frstor_m94byte => frstor::<B, O, u16>,
         Code::Frstor_m108byte => frstor::<B, O, u32>,
-        _ => return None,
+        _ => return values::handler(shape),
     })
 }
 

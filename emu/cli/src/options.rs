@@ -44,9 +44,6 @@ pub enum Command {
 /// What to boot, and on what machine.
 #[derive(Args, Debug, Clone)]
 pub struct MachineOptions {
-    /// Kernel image: Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not
-    #[arg(required_unless_present = "bios")]
-    pub image: Option<PathBuf>,
     /// Firmware ROM, mapped to end at 1 MiB and at 4 GiB, entered at the reset vector
     #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "append", "module", "boot"])]
     pub bios: Option<PathBuf>,
@@ -82,6 +79,9 @@ pub struct MachineOptions {
 /// `pagewalk run`.
 #[derive(Args, Debug)]
 pub struct Run {
+    /// Kernel image: Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not
+    #[arg(required_unless_present = "bios")]
+    pub image: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineOptions,
     /// Where COM1 goes
@@ -140,6 +140,8 @@ pub struct Run {
 /// `pagewalk walk`.
 #[derive(Args, Debug)]
 pub struct Walk {
+    /// Kernel image: Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not
+    pub image: PathBuf,
     #[command(flatten)]
     pub machine: MachineOptions,
     /// Linear addresses or symbols to walk

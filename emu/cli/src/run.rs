@@ -22,7 +22,7 @@ use crate::status::{DONE, INTERRUPTED, LIMIT, Status};
 
 /// Runs the command.
 pub fn run(options: &Run) -> Result<Status> {
-    let setup = Setup::new(&options.machine)?;
+    let setup = Setup::new(options.image.as_deref(), &options.machine)?;
     for note in &setup.plan.notes {
         say!("{note}");
     }

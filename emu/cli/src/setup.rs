@@ -21,8 +21,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Reads the files that the options name.
-    pub fn new(options: &MachineOptions) -> Result<Setup> {
+    /// Reads the image and the files that the options name.
+    pub fn new(image: Option<&Path>, options: &MachineOptions) -> Result<Setup> {
         let writes = if options.write_through { Writes::Through } else { Writes::Overlay };
         let disks = options.disk.iter().map(|path| Disk::open(path, writes)).collect::<Result<_, _>>()?;
         let rom = match &options.bios {
@@ -31,7 +31,7 @@ impl Setup {
         };
         let board =
             Board::new(Config { memory: options.memory, disks, rom: rom.clone(), ..Config::default() })?;
-        let plan = match (&options.bios, &options.image) {
+        let plan = match (&options.bios, image) {
             (Some(bios), _) => pagewalk_loader::firmware(&rom.unwrap_or_default(), &name(bios))?,
             (None, Some(image)) => {
                 let bytes = read(image)?;

@@ -16,7 +16,7 @@ enum Point {
 
 /// Runs the command.
 pub fn run(options: &Walk) -> Result<Status> {
-    let setup = Setup::new(&options.machine)?;
+    let setup = Setup::new(Some(&options.image), &options.machine)?;
     let mut addresses = Vec::new();
     for text in &options.addresses {
         addresses.push(resolve(&setup, text)?);

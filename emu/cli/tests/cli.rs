@@ -56,11 +56,54 @@ fn a_limit_is_status_124() {
 }
 
 #[test]
-fn a_triple_fault_is_status_126_and_is_explained_in_three_frames() {
-    let output = run(&[0x0f, 0x0b], &[]); // ud2, and no IDT to speak of
+fn a_triple_fault_is_status_126_and_is_explained_from_its_beginning() {
+    // no IDT to speak of: the gate of INT 80h lies outside it, and so do those of #GP and #DF
+    let output = run(&[0xcd, 0x80], &[]);
     assert_eq!(status(&output), 126);
     let text = errors(&output);
-    for part in ["1. What happened first", "#UD", "ud2", "2. Delivering", "3. Delivering #DF", "SDM 3A"] {
+    let parts = [
+        "1. What happened first",
+        "IDT gate 128",
+        "int 0x80",
+        "2. Delivering INT",
+        "3. Delivering #GP",
+        "4. Delivering #DF",
+        "SDM 3A",
+    ];
+    for part in parts {
+        assert!(text.contains(part), "no '{part}' in\n{text}");
+    }
+    // #UD makes no double fault with the #GP met while delivering it: one frame more
+    let output = run(&[0x0f, 0x0b], &[]);
+    let text = errors(&output);
+    for part in ["ud2", "2. Delivering #UD", "3. Delivering #GP", "4. Delivering #DF"] {
+        assert!(text.contains(part), "no '{part}' in\n{text}");
+    }
+}
+
+#[test]
+fn a_triple_fault_by_a_page_has_three_frames_and_tells_who_wrote_the_entry() {
+    // the table entry of 0x400000 and up is written as not present; then it is read
+    let mut code: Vec<u8> = vec![0xc7, 0x05, 0x00, 0x20, 0, 0, 0x07, 0x30, 0, 0]; // pde 0 -> 0x3000
+    code.extend([0xc7, 0x05, 0x00, 0x34, 0, 0, 0x67, 0x00, 0x10, 0x00]); // pte 0x100 -> this page
+    code.extend([0xc7, 0x05, 0x04, 0x34, 0, 0, 0x66, 0x10, 0x10, 0x00]); // pte 0x101: everything but P
+    code.extend([0xb8, 0x00, 0x20, 0, 0, 0x0f, 0x22, 0xd8]); // mov eax, 0x2000; mov cr3, eax
+    code.extend([0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0]); // paging on
+    code.extend([0xa1, 0x00, 0x10, 0x10, 0x00]); // mov eax, [0x101000]
+    let output = run(&code, &[]);
+    assert_eq!(status(&output), 126);
+    let text = errors(&output);
+    let parts = [
+        "#PF (vector 14) error code 0x0000: supervisor read of a page that is not present, CR2 = 0x00101000",
+        "mov eax, [0x101000]",
+        "pde[0x0] @0x00002000 = 0x00003027",
+        "pte[0x101] @0x00003404 = 0x00101066 (- W U A D)",
+        "last written by instruction 2 at 0008:0x00100014 (4 bytes, 0x101066)",
+        "1. What happened first",
+        "2. Delivering #PF (vector 14) failed, which makes #DF",
+        "3. Delivering #DF (vector 8) failed, which shuts the processor down",
+    ];
+    for part in parts {
         assert!(text.contains(part), "no '{part}' in\n{text}");
     }
 }

@@ -57,7 +57,7 @@ pub fn selector_code(code: u16) -> String {
     if code == 0 {
         return "no selector".into();
     }
-    let external = if code & 1 != 0 { ", while delivering an event from outside the program" } else { "" };
+    let external = if code & 1 != 0 { ", while delivering an interrupt or an earlier exception" } else { "" };
     let what = if code & 2 != 0 {
         format!("IDT gate {}", code >> 3)
     } else if code & 4 != 0 {
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(page_fault_code(7), "user write to a present page that forbids it");
         assert_eq!(page_fault_code(0x11), "supervisor fetch from a present page that forbids it");
         assert_eq!(page_fault_code(0xd), "user read of a page whose entries have reserved bits set");
-        assert_eq!(selector_code(0x6b), "IDT gate 13, while delivering an event from outside the program");
+        assert_eq!(selector_code(0x6b), "IDT gate 13, while delivering an interrupt or an earlier exception");
         assert_eq!(selector_code(0x14), "LDT selector 0x0014");
     }
 

@@ -221,8 +221,9 @@ pub fn gate<B: Bus, O: Observer>(cpu: &Cpu<B, O>, vector: u8) -> String {
     )
 }
 
-/// A triple fault as three frames: what happened first, what went wrong while delivering it, and what went wrong
-/// while delivering the double fault.
+/// A triple fault step by step: what happened first, what went wrong while delivering it, and so on to what went wrong
+/// while delivering the double fault. Three frames, unless an exception that makes no double fault (such as #UD)
+/// stands at the beginning.
 pub fn shutdown<B: Bus, O: Observer>(
     cpu: &Cpu<B, O>,
     chain: &Shutdown,
@@ -231,37 +232,53 @@ pub fn shutdown<B: Bus, O: Observer>(
     name: Namer<'_>,
 ) -> String {
     let mut out = String::new();
-    let mut number = 0;
-    let mut head = |text: &str| {
-        number += 1;
-        format!("{number}. {text}\n")
-    };
-    let first = frames.iter().rev().find(|f| !matches!(f.cause, Cause::Fault(Fault::DoubleFault)));
-    out += &head("What happened first");
-    match first {
-        Some(f) => out += &frame(f, writers, name),
+    // the frames of this chain: of one instruction, up to the #DF
+    let last = frames.last().map(|f| f.at.retired);
+    let steps: Vec<&&Frame> = frames
+        .iter()
+        .filter(|f| Some(f.at.retired) == last && !matches!(f.cause, Cause::Fault(Fault::DoubleFault)))
+        .collect();
+    let _ = writeln!(out, "1. What happened first");
+    let mut delivering = match steps.first() {
+        Some(first) => {
+            out += &frame(first, writers, name);
+            first.cause
+        }
         None => {
-            let cause = chain.first.map(|f| headline(Cause::Fault(f))).unwrap_or_default();
-            let _ = writeln!(out, "{cause}\n  where    {:04x}:{}", chain.at.0, place(chain.at.1, name));
+            let cause = Cause::Fault(chain.first.unwrap_or(Fault::DoubleFault));
+            let _ = writeln!(
+                out,
+                "{}\n  where    {:04x}:{}",
+                headline(cause),
+                chain.at.0,
+                place(chain.at.1, name)
+            );
+            cause
+        }
+    };
+    let mut met: Vec<(Option<Fault>, &str)> = Vec::new();
+    for step in steps.iter().skip(1) {
+        if let Cause::Fault(fault) = step.cause {
+            met.push((Some(fault), ""));
         }
     }
-    let second = |out: &mut String, fault: Option<Fault>, vector: u8| {
+    if delivering != Cause::Fault(Fault::DoubleFault) {
+        met.push((chain.second, ", which makes #DF"));
+    }
+    met.push((chain.third, ", which shuts the processor down"));
+    for (number, (fault, consequence)) in met.into_iter().enumerate() {
+        let vector = delivering.vector();
+        let what = vector_mnemonic(vector);
+        let _ = writeln!(out, "{}. Delivering {what} (vector {vector}) failed{consequence}", number + 2);
         let _ = writeln!(out, "  gate     {}", gate(cpu, vector));
-        match fault {
-            Some(fault) => {
-                let _ = writeln!(out, "  fault    {}", headline(Cause::Fault(fault)));
-                let _ = writeln!(out, "  rule     {}", rule(Cause::Fault(fault)));
-            }
-            None => {
-                let _ = writeln!(out, "  fault    none here");
-            }
+        if let Some(fault) = fault {
+            let _ = writeln!(out, "  fault    {}", headline(Cause::Fault(fault)));
+            let _ = writeln!(out, "  rule     {}", rule(Cause::Fault(fault)));
+            delivering = Cause::Fault(fault);
         }
-    };
-    let vector = first.map(|f| f.cause.vector()).or(chain.first.map(|f| f.vector())).unwrap_or(8);
-    out +=
-        &head(&format!("Delivering {} (vector {vector}) failed, which makes #DF", vector_mnemonic(vector)));
-    second(&mut out, chain.second, vector);
-    out += &head("Delivering #DF (vector 8) failed, which shuts the processor down");
-    second(&mut out, chain.third, 8);
+        if consequence.contains("#DF") {
+            delivering = Cause::Fault(Fault::DoubleFault);
+        }
+    }
     out
 }

@@ -186,6 +186,13 @@ pub(crate) fn leave_defaults(board: &mut Board) {
     for &(port, value) in CHIPS {
         board.port_write(port, Size::Byte, u32::from(value), POWER_ON);
     }
+    // Serial ports: 9600 baud, 8 bits, no parity, as a BIOS's self-test leaves them, so that a kernel's first byte out
+    // is a whole one.
+    for first in &SERIAL_PORTS[..board.serial_ports()] {
+        for (register, value) in [(3, 0x80), (0, 12), (1, 0), (3, 0x03)] {
+            board.port_write(first + register, Size::Byte, value, POWER_ON);
+        }
+    }
     // The keyboard controller: self-test, then translation, interrupt, system flag, no auxiliary device.
     board.port_write(0x64, Size::Byte, 0xaa, POWER_ON);
     board.port_read(0x60, Size::Byte, POWER_ON);

@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn targets_are_shown_as_addresses() {
-        assert_eq!(disassemble(&[0xeb, 0xfe], 0x10_0000, true), "jmp short 0x100000");
+        assert_eq!(disassemble(&[0xeb, 0xfe], 0x10_0000, true), "jmp short 0x00100000");
         assert_eq!(disassemble(&[0x0f, 0xff], 0, true), "(not an instruction: 0f ff)");
     }
 }

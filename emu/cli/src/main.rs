@@ -11,6 +11,7 @@ mod setup;
 mod status;
 mod walk;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,7 +32,12 @@ fn main() -> ExitCode {
     };
     let filter =
         EnvFilter::try_from_env("PAGEWALK_LOG").unwrap_or_else(|_| EnvFilter::new("warn,pagewalk=trace"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .init();
     let result = drive::catch_signals().and_then(|()| match options.command.unwrap_or(Command::Demo) {
         Command::Demo => demo::run(),
         Command::Run(options) => run::run(&options),

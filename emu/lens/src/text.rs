@@ -52,7 +52,8 @@ impl std::fmt::Display for StepRecord {
 
 impl std::fmt::Display for TranslationRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:<5} {}", self.kind, self.asker)?;
+        let asker = if self.asker == self.kind { "" } else { self.asker };
+        write!(f, "{:<5} {asker}", self.kind)?;
         if let Some(about) = &self.about {
             write!(f, " {about}")?;
         }

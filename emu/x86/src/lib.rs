@@ -3,6 +3,17 @@
 //! The way of one instruction: [`decode`] turns bytes into [`op::Op`]s, [`engine`] runs them block by block, their
 //! bodies in [`execute`] translate operands through [`mmu`], and what they raise ([`fault`]) is delivered once, by
 //! [`deliver`].
+//!
+//! ```
+//! use pagewalk_x86::flat::{Start, processor};
+//! use pagewalk_x86::regs::EAX;
+//!
+//! let code = [0xb8, 42, 0, 0, 0, 0x01, 0xc0, 0xf4]; // mov eax, 42; add eax, eax; hlt
+//! let mut machine = processor(Start::Flat32, &code, 0x1000, 1 << 20);
+//! let stop = machine.run(1_000);
+//! assert_eq!(machine.cpu.regs.dword(EAX), 84);
+//! println!("{stop:?} after {} instructions", machine.cpu.retired);
+//! ```
 
 pub mod bus;
 pub mod clock;

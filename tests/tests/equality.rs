@@ -3,10 +3,12 @@
 
 use pagewalk_lens::trace::Sink;
 use pagewalk_lens::{Filter, Lens, Topic, Trace};
+use pagewalk_pc::machine::Machine;
 use pagewalk_testbins::{GUESTS, Guest, STORY};
 use pagewalk_tests::{machine, run_to_end};
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::mmu::tlb::{Counters, Geometry};
+use pagewalk_x86::observe::Observer;
 
 /// Enough of each guest for a run without shortcuts.
 const MOST: u64 = 3_000_000;
@@ -36,26 +38,32 @@ fn front_table_and_block_cache_change_nothing() {
     }
 }
 
+/// Runs one instruction at a time.
+fn step_to_end<O: Observer>(machine: &mut Machine<O>, most: u64) -> (Stop, String) {
+    let mut text = Vec::new();
+    loop {
+        let retired = machine.processor.cpu.retired;
+        let stop = if retired >= most { Stop::Observer } else { machine.run(retired + 1) };
+        text.extend(machine.take_serial());
+        match stop {
+            Stop::Limit | Stop::Idle => {}
+            stop => {
+                let stop = if stop == Stop::Observer { Stop::Limit } else { stop };
+                return (stop, String::from_utf8_lossy(&text).into_owned());
+            }
+        }
+    }
+}
+
 #[test]
 fn stepping_is_running() {
     for guest in GUESTS.iter().chain([&STORY]) {
         let run = outcome(guest, true, true);
         let mut machine = machine(guest, Geometry::default(), ()).unwrap();
-        let mut text = Vec::new();
-        let stop = loop {
-            let retired = machine.processor.cpu.retired;
-            if retired >= MOST {
-                break Stop::Limit;
-            }
-            match machine.run(retired + 1) {
-                Stop::Limit | Stop::Idle => text.extend(machine.take_serial()),
-                stop => break stop,
-            }
-        };
-        text.extend(machine.take_serial());
+        let (stop, text) = step_to_end(&mut machine, MOST);
         let stepped = Outcome {
             stop,
-            text: String::from_utf8_lossy(&text).into_owned(),
+            text,
             hash: machine.state_hash(),
             counters: machine.processor.cpu.tlb.counters.clone(),
         };
@@ -84,14 +92,18 @@ fn looking_changes_nothing_and_sees_the_same_twice_and_without_shortcuts() {
             (stop, text, machine.state_hash())
         };
         let mut hashes = Vec::new();
-        for cache in [true, true, false] {
+        for (cache, stepped) in [(true, false), (true, false), (false, false), (true, true)] {
             use std::hash::Hasher;
             let sink = Shared::default();
             let filter = Filter { topics: Topic::ALL.into_iter().collect(), ..Filter::default() };
             let trace = Trace::new(filter, Sink::Text(Box::new(sink.clone())));
             let mut machine = machine(guest, Geometry::default(), Lens::tracing(trace)).unwrap();
             machine.processor.set_shortcuts(true, cache);
-            let (stop, text) = run_to_end(&mut machine, MOST / 6);
+            let (stop, text) = if stepped {
+                step_to_end(&mut machine, MOST / 6)
+            } else {
+                run_to_end(&mut machine, MOST / 6)
+            };
             assert_eq!((stop, text, machine.state_hash()), plain, "{} watched", guest.name);
             hashes.push(sink.0.lock().unwrap().finish());
         }

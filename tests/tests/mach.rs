@@ -70,3 +70,21 @@ fn gnu_mach_boots_through_its_device_probes_to_its_own_end() {
         assert!(text.contains(&line), "no '{line}' in\n{text}");
     }
 }
+
+#[test]
+fn memtest86_plus_is_refused_by_what_the_loader_lacks() {
+    // Debian's 32-bit image is a Linux bzImage only; the Linux boot protocol is not there yet
+    let image = std::fs::read(fetched("memtest86+ia32.bin").unwrap()).unwrap();
+    let board = Board::new(Config { memory: 16 << 20, ..Config::default() }).unwrap();
+    let refusal = pagewalk_loader::plan(&Request {
+        image: &image,
+        name: "memtest86+ia32.bin",
+        boot: Boot::Auto,
+        command_line: "",
+        modules: &[],
+        memory: memory_map(&board),
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(refusal.contains("Linux"), "{refusal}");
+}

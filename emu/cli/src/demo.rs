@@ -52,8 +52,8 @@ struct Told {
 }
 
 fn tell(tagged: bool, console: &mut Console) -> Result<Told> {
-    let board =
-        Board::new(Config { memory: MEMORY, disks: vec![Disk::blank(SWAP_SECTORS)], ..Config::default() })?;
+    let config = Config { memory: MEMORY, disks: vec![Disk::blank(SWAP_SECTORS)], ..Config::default() };
+    let board = Board::new(config.clone())?;
     let plan = pagewalk_loader::plan(&Request {
         image: STORY.image,
         name: "story",
@@ -64,7 +64,7 @@ fn tell(tagged: bool, console: &mut Console) -> Result<Told> {
     })?;
     let tlb = Geometry { tagged, ..Geometry::default() };
     let parts = Parts { model: model::MAX, tlb, ps_per_instruction: 1000 };
-    let setup = Setup::of(plan, parts, board);
+    let setup = Setup::of(plan, parts, config);
     let mut machine = setup.machine(())?;
     let limits = Limits { instructions: Some(LIMIT_INSTRUCTIONS), time: None };
     let end = drive::run(&mut machine, console, limits)?;

@@ -17,7 +17,7 @@ pub struct Setup {
     /// The image, placed.
     pub plan: Plan,
     parts: Parts,
-    board: Board,
+    config: Config,
 }
 
 impl Setup {
@@ -29,8 +29,8 @@ impl Setup {
             Some(bios) => Some(read(bios)?),
             None => None,
         };
-        let board =
-            Board::new(Config { memory: options.memory, disks, rom: rom.clone(), ..Config::default() })?;
+        let config = Config { memory: options.memory, disks, rom: rom.clone(), ..Config::default() };
+        let board = Board::new(config.clone())?;
         let plan = match (&options.bios, image) {
             (Some(bios), _) => pagewalk_loader::firmware(&rom.unwrap_or_default(), &name(bios))?,
             (None, Some(image)) => {
@@ -55,17 +55,18 @@ impl Setup {
         };
         let parts =
             Parts { model: options.cpu, tlb: options.tlb, ps_per_instruction: options.ns_per_instruction };
-        Ok(Setup { plan, parts, board })
+        Ok(Setup { plan, parts, config })
     }
 
     /// A setup of parts at hand.
-    pub fn of(plan: Plan, parts: Parts, board: Board) -> Setup {
-        Setup { plan, parts, board }
+    pub fn of(plan: Plan, parts: Parts, config: Config) -> Setup {
+        Setup { plan, parts, config }
     }
 
     /// A machine at its first instruction.
     pub fn machine<O: Observer>(&self, observer: O) -> Result<Machine<O>> {
-        Ok(Machine::new(self.parts, self.board.clone(), &self.plan, observer)?)
+        let board = Board::new(self.config.clone())?;
+        Ok(Machine::new(self.parts, board, &self.plan, observer)?)
     }
 
     /// The name of the symbol at or before an address, with the distance, such as `main+0x12`.

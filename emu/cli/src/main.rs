@@ -30,8 +30,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { BAD_INPUT.0 });
         }
     };
-    let filter =
-        EnvFilter::try_from_env("PAGEWALK_LOG").unwrap_or_else(|_| EnvFilter::new("warn,pagewalk=trace"));
+    let filter = EnvFilter::try_from_env("PAGEWALK_LOG").unwrap_or_else(|_| EnvFilter::new(default_log()));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -50,4 +49,11 @@ fn main() -> ExitCode {
             ExitCode::from(BAD_INPUT.0)
         }
     }
+}
+
+/// Traces are asked for by option, so every topic's target is open; of all else only warnings are shown, unless
+/// PAGEWALK_LOG says otherwise.
+fn default_log() -> String {
+    let topics = pagewalk_lens::Topic::ALL.map(|topic| format!(",pagewalk::{}=trace", topic.name()));
+    "warn".to_string() + &topics.concat()
 }

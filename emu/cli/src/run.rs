@@ -85,7 +85,7 @@ fn finish<O: Observer>(
     let cpu = &machine.processor.cpu;
     let status = match &end {
         End::Stopped(stop) => {
-            report(stop, setup, cpu.retired);
+            report(stop, setup, cpu.retired, cpu.eip);
             if let Stop::Shutdown(_) = stop {
                 explain::shutdown(setup, &machine)?;
             }
@@ -123,7 +123,7 @@ fn finish<O: Observer>(
     Ok(status)
 }
 
-fn report(stop: &Stop, setup: &Setup, retired: u64) {
+fn report(stop: &Stop, setup: &Setup, retired: u64, eip: u32) {
     match stop {
         Stop::Limit => say!("stopped after {retired} instructions, the limit of --max-instructions"),
         Stop::Unimplemented { code, bytes, at } => {
@@ -133,6 +133,12 @@ fn report(stop: &Stop, setup: &Setup, retired: u64) {
                 "instruction not implemented: {code:?} [{bytes}] at {:04x}:{:08x}{name}; docs/coverage.md lists what is",
                 at.0,
                 at.1
+            );
+        }
+        Stop::Halted => {
+            let name = setup.symbol_at(eip).map(|n| format!(" <{n}>")).unwrap_or_default();
+            say!(
+                "halted for good after {retired} instructions, before {eip:#010x}{name}: nothing can wake it"
             );
         }
         Stop::Shutdown(_) => say!("triple fault after {retired} instructions: the processor shut down"),

@@ -230,3 +230,50 @@ fn help_is_worth_reading() {
         assert!(text.contains(option), "{text}");
     }
 }
+
+#[test]
+fn firmware_starts_at_the_reset_vector() {
+    let mut rom = vec![0x90; 0x1_0000];
+    rom[0xfff0..0xfff5].copy_from_slice(&[0xea, 0, 0, 0, 0xf0]); // jmp f000:0000
+    rom[..4].copy_from_slice(&exit_with(7));
+    let (_folder, path) = program(&rom);
+    let output = pagewalk(&["run", "--bios", path.to_str().unwrap(), "--memory", "4M"]);
+    assert_eq!(status(&output), 15, "{}", errors(&output));
+}
+
+#[test]
+fn a_disk_is_read_and_its_file_is_left_alone() {
+    // waits for the drive, writes one sector of zeros to LBA 1 of the primary master, reads it back; exits with word 0
+    let mut code: Vec<u8> = Vec::new();
+    let out = |port: u16, value: u8| {
+        let [low, high] = port.to_le_bytes();
+        vec![0x66, 0xba, low, high, 0xb0, value, 0xee]
+    };
+    let wait: &[u8] = &[0x66, 0xba, 0xf7, 0x01, 0xec, 0xa8, 0x80, 0x75, 0xfb, 0xa8, 0x08, 0x74, 0xf7]; // until DRQ
+    let idle: &[u8] = &[0x66, 0xba, 0xf7, 0x01, 0xec, 0xa8, 0x80, 0x75, 0xfb]; // until not BSY
+    for (command, transfer) in [(0x30u8, [0xf3, 0x66, 0x6f]), (0x20, [0xf3, 0x66, 0x6d])] {
+        for (port, value) in [(0x1f6, 0xe0), (0x1f2, 1), (0x1f3, 1), (0x1f4, 0), (0x1f5, 0), (0x1f7, command)]
+        {
+            code.extend(out(port, value));
+        }
+        code.extend(wait);
+        code.extend([0x66, 0xba, 0xf0, 0x01, 0xb9, 0, 1, 0, 0]); // mov dx, 0x1f0; mov ecx, 256
+        code.extend([0xbe, 0, 0, 0x20, 0, 0xbf, 0, 0, 0x30, 0]); // mov esi, 0x200000; mov edi, 0x300000
+        code.extend(transfer); // rep outsw, rep insw
+        code.extend(idle);
+    }
+    code.extend([0xa0, 0, 0, 0x30, 0, 0xe6, 0xf4]); // mov al, [0x300000]; out 0xf4, al
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(disk.path(), [0x11; 2048]).unwrap();
+    let path = disk.path().to_str().unwrap();
+    let output = run(&code, &["--disk", path, "--max-instructions", "10M"]);
+    assert_eq!(status(&output), 1, "{}", errors(&output));
+    assert_eq!(std::fs::read(disk.path()).unwrap(), [0x11; 2048]);
+    let output = run(&code, &["--disk", path, "--write-through", "--max-instructions", "10M"]);
+    assert_eq!(status(&output), 1, "{}", errors(&output));
+    let written = std::fs::read(disk.path()).unwrap();
+    assert_eq!(
+        (&written[..512], &written[512..1024], &written[1024..]),
+        (&[0x11; 512][..], &[0; 512][..], &[0x11; 1024][..])
+    );
+}

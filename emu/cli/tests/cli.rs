@@ -205,6 +205,15 @@ fn a_walk_is_drawn_with_every_entry() {
 }
 
 #[test]
+fn walk_stops_before_the_instruction_at_the_point() {
+    let (_folder, path) = program(&[0x90, 0x90, 0x90, 0xf4]);
+    let output = pagewalk(&["walk", path.to_str().unwrap(), "--boot", "raw32", "--at", "0x100002", "0"]);
+    let text = errors(&output);
+    assert!(text.contains("after 2 instructions, at 0008:00100002, ring 0"), "{text}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("paging is off"));
+}
+
+#[test]
 fn a_closed_pipe_ends_the_run_cleanly() {
     // mov dx, 0x3f8; mov al, 'A'; out dx, al; jmp back to the out
     let (_folder, path) = program(&[0x66, 0xba, 0xf8, 0x03, 0xb0, b'A', 0xee, 0xeb, 0xfd]);

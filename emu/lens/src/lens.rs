@@ -17,7 +17,7 @@ pub struct Lens {
     pub history: Option<History>,
     /// Who wrote certain paging-structure entries.
     pub writers: Option<Writers>,
-    /// Stop once the instruction about to run is at this linear EIP.
+    /// Stop before the instruction at this EIP.
     pub stop_at: Option<u32>,
     /// Whether that point was reached.
     pub stopping: bool,

@@ -242,7 +242,7 @@ pub trait Observer {
     fn wants_stores(&self) -> bool {
         false
     }
-    /// Whether the run should stop after the current instruction.
+    /// Whether the run should stop: asked before an instruction that was just shown, and between blocks.
     fn wants_stop(&self) -> bool {
         false
     }

@@ -250,6 +250,11 @@ fn run_ops<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, ops: &[Op<B, O>]) -> Result
         if O::ACTIVE {
             cpu.eip = cpu.ip(op);
             cpu.show_instruction(op.len);
+            if cpu.observer.wants_stop() {
+                cpu.retired += n as u64;
+                cpu.done = 0;
+                return Ok(());
+            }
         }
         match (op.run)(cpu, op) {
             Ok(()) => {

@@ -213,6 +213,7 @@ fn prepare_processor(machine: &mut Machine, setting: Setting) {
     cpu.idtr.limit = 0x3f;
     cpu.tr = Segment::new(TSS_SELECTOR, TSS, 0x2fff, 0x8b);
     cpu.cr3 = DIRECTORY;
+    cpu.fpu.control = 0x37f; // as FNINIT leaves it
     cpu.cr0 |= 0x8001_0000;
     for (register, value) in [
         (EAX, 0x11),

@@ -12,14 +12,23 @@ use pagewalk_x86::model::{self, Model};
 
 const EXAMPLES: &str = "\
 Examples:
-  pagewalk demo                                   a small kernel tells what an operating system does with an MMU
-  pagewalk run kernel.elf                         boot a Multiboot, PVH or plain ELF kernel; its COM1 is your terminal
+  pagewalk demo
+      a small kernel tells what an operating system does with an MMU
+  pagewalk run kernel.elf
+      boot a Multiboot, PVH or plain ELF kernel; COM1 is your terminal
   pagewalk run kernel.elf --trace translations --trace-out t.txt
-  pagewalk walk kernel.elf --at main 0xc0000000   draw the page walk of an address at the kernel's main
+      write down every translation
+  pagewalk walk kernel.elf --at main 0xc0000000
+      draw the page walk of an address when main is reached
 
-Exit status of run: a guest that writes v to port F4h gives (v*2+1); 0 power-off or a halt for good;
-124 a limit was reached; 125 a bad option, image or file; 126 triple fault; 127 an instruction that is
-not implemented; 130 interrupted by Ctrl-C.";
+Exit status of run:
+  2v+1  the guest wrote v to port F4h
+  0     power-off, or a halt for good
+  124   a limit was reached
+  125   a bad option, image or file
+  126   triple fault
+  127   an instruction that is not implemented
+  130   Ctrl-C";
 
 /// A 32-bit x86 PC, instruction by instruction, that shows and explains every address translation.
 #[derive(Parser, Debug)]

@@ -63,6 +63,7 @@ fn operand(
         (OpKind::MemorySegSI, OpKind::MemoryESDI)
     };
     let is_enter = matches!(instruction.code(), Code::Enterw_imm16_imm8 | Code::Enterd_imm16_imm8);
+    let is_reserved = instruction.mnemonic() == Mnemonic::Reservednop;
     match kind {
         Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::mem if in_memory => {
             memory(instruction, n, bitness);
@@ -124,6 +125,9 @@ fn operand(
             instruction.set_far_branch32(HANDLER);
             instruction.set_far_branch_selector(selector);
         }
+        // numbers that have not become prefetches
+        Kind::r16_reg if is_reserved => instruction.set_op_register(n, Register::BP),
+        Kind::r32_reg if is_reserved => instruction.set_op_register(n, Register::EBP),
         kind => match register(kind) {
             Some(register) => instruction.set_op_register(n, register),
             None => return false,
@@ -157,8 +161,9 @@ pub fn encode(
     let mut decoder =
         iced_x86::Decoder::with_ip(bitness, &bytes, at as u64, iced_x86::DecoderOptions::NO_WBNOINVD);
     let instruction = decoder.decode();
-    // some reserved NOPs have become prefetches
-    if instruction.code() != code && code.mnemonic() != Mnemonic::Reservednop {
+    // of these, the forms with memory are prefetches
+    let is_0f0d = matches!(code, Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D);
+    if instruction.code() != code && !is_0f0d {
         return Err(format!("decoded as {:?}", instruction.code()));
     }
     Ok(Case { instruction, bytes })

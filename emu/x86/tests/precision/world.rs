@@ -9,6 +9,7 @@ use pagewalk_x86::fault::{Fault, Stop};
 use pagewalk_x86::flags;
 use pagewalk_x86::flat::{FlatBus, Start, processor_with};
 use pagewalk_x86::mmu::walk::{Kind, Privilege};
+use pagewalk_x86::model::msr::SYSENTER_EIP;
 use pagewalk_x86::observe::{Asker, At, Cause, Observer, Translation};
 use pagewalk_x86::regs::*;
 use pagewalk_x86::segment::{CS, Segment};
@@ -137,7 +138,8 @@ fn gate(selector: u16, offset: u32, access: u8, parameters: u8) -> [u8; 8] {
     [o0, o1, s0, s1, parameters, access, o2, o3]
 }
 
-type Machine = Processor<FlatBus, Watcher>;
+/// A processor with the watcher.
+pub type Machine = Processor<FlatBus, Watcher>;
 
 fn write32(machine: &mut Machine, at: u32, values: &[u32]) {
     for (n, value) in values.iter().enumerate() {
@@ -258,6 +260,15 @@ fn prepare_operands(machine: &mut Machine, setting: Setting, instruction: &Instr
         M::Jmp | M::Call => put(machine, DATA, &[HANDLER, code]),
         M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss => put(machine, DATA, &[0x1234, data]),
         M::Bound => put(machine, DATA, &[0, 0xff]),
+        M::Wrmsr => machine.cpu.regs.set_dword(ECX, SYSENTER_EIP),
+        M::Sysenter | M::Sysexit => {
+            let cpu = &mut machine.cpu;
+            cpu.msrs.sysenter_cs = CODE0 as u32;
+            cpu.msrs.sysenter_esp = INNER_STACK;
+            cpu.msrs.sysenter_eip = HANDLER;
+            cpu.regs.set_dword(ECX, 0x4000);
+            cpu.regs.set_dword(EDX, HANDLER);
+        }
         _ => {}
     }
     let selector = match mnemonic {

@@ -2,12 +2,13 @@
 //!
 //! `PAGEWALK_RANDOM` sets how many programs of each kind are run (default: 2000).
 
+use iced_x86::{Code, Decoder, FlowControl};
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::cpu::Cpu;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::flags;
 use pagewalk_x86::flat::{FlatBus, Start, processor};
-use pagewalk_x86::model::ALL;
+use pagewalk_x86::model::{ALL, MAX};
 use pagewalk_x86::segment::{CS, DS, SS, Segment};
 
 const SIZE: usize = 1 << 18;
@@ -183,6 +184,47 @@ fn random_bytes_never_panic_in_16_bit_protected_mode() {
 #[test]
 fn random_bytes_never_panic_in_32_bit_protected_mode() {
     run(Start::Flat32, 3);
+}
+
+/// Runs random instructions that end around a page boundary, one at a time; `programs()` times ten of them.
+fn lengths(start: Start, seed: u64) {
+    let mut random = Random(seed);
+    let bitness = if start == Start::Flat32 { 32 } else { 16 };
+    let (mut next, mut invalid) = (0, 0);
+    for _ in 0..10 * programs() {
+        let mut code = [0; 32];
+        code.iter_mut().for_each(|byte| *byte = random.next() as u8);
+        if random.one_in(2) {
+            flavour(&mut random, &mut code[..16]);
+        }
+        let at = 0x2000 - random.below(18) as u32;
+        let decoded = Decoder::with_ip(bitness, &code[..15], at as u64, MAX.decoder_options()).decode();
+
+        let mut processor = processor(start, &code, at, 1 << 16);
+        let stop = processor.run(1);
+        let cpu = &processor.cpu;
+        let shutdown = matches!(stop, Stop::Shutdown(_));
+        let delivered = shutdown || cpu.deliveries.iter().any(|&count| count > 0);
+        let rep = decoded.has_rep_prefix() || decoded.has_repne_prefix();
+        if decoded.code() == Code::INVALID {
+            // unless it is a hint in the space of the reserved NOPs
+            let hint = code.windows(2).any(|pair| pair[0] == 0x0f && (0x0d..=0x1f).contains(&pair[1]));
+            assert!(delivered || hint, "{code:02x?} is no instruction");
+            invalid += 1;
+        } else if !delivered && decoded.flow_control() == FlowControl::Next && !rep && cpu.retired == 1 {
+            assert_eq!(cpu.eip, at + decoded.len() as u32, "{:?} {code:02x?}", decoded.code());
+            next += 1;
+        }
+    }
+    println!("{start:?}: {next} lengths agree, {invalid} are no instructions");
+    assert!(next > programs() && invalid > 0);
+}
+
+#[test]
+fn lengths_agree_with_iced_also_across_pages() {
+    for (n, start) in [Start::Real, Start::Flat16, Start::Flat32].into_iter().enumerate() {
+        lengths(start, 11 + n as u64);
+    }
 }
 
 #[test]

@@ -3,22 +3,8 @@
 #[path = "../examples/coverage/document.rs"]
 mod document;
 
-use document::{Status, codes, status};
-use iced_x86::{Code, CpuidFeature};
-
-/// Why an opcode that some model has is without a body.
-fn left_out(code: Code) -> Option<&'static str> {
-    const X87: [CpuidFeature; 3] = [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387];
-    match code {
-        Code::Mov_r32_tr | Code::Mov_tr_r32 => Some(
-            "test registers: ports into the 386's and 486's TLB and cache arrays, which have no such arrays here",
-        ),
-        _ if code.cpuid_features().iter().any(|feature| X87.contains(feature)) => {
-            Some("x87 arithmetic: no model shows an FPU yet")
-        }
-        _ => None,
-    }
-}
+use document::{Status, codes, left_out, status};
+use iced_x86::Code;
 
 #[test]
 fn every_integer_code_has_a_body() {

@@ -1,6 +1,9 @@
 //! The front table only makes the machine faster: over random accesses, and random changes to everything that a
 //! translation depends on, the TLB, its counters, memory and every fault are the same with it and without.
 
+mod common;
+
+use common::Random;
 use pagewalk_x86::Processor;
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::control::*;
@@ -25,16 +28,7 @@ const TABLE_FRAMES: u32 = 10;
 /// Frames that data pages lie in.
 const DATA: u32 = 0x8_0000;
 
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
     fn below(&mut self, n: u64) -> u32 {
         (self.next() % n) as u32
     }

@@ -2,6 +2,9 @@
 //!
 //! `PAGEWALK_RANDOM` sets how many programs of each kind are run (default: 2000).
 
+mod common;
+
+use common::Random;
 use iced_x86::{Code, Decoder, FlowControl};
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::cpu::Cpu;
@@ -14,17 +17,7 @@ use pagewalk_x86::segment::{CS, DS, SS, Segment};
 const SIZE: usize = 1 << 18;
 const STEPS: u64 = 400;
 
-/// SplitMix64.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
     fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }

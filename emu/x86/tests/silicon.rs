@@ -3,6 +3,9 @@
 //! `vectors/silicon.txt` holds for each instruction a digest over thousands of random inputs, made on an AMD EPYC of family
 //! 1Ah. To see where an instruction differs, set `PAGEWALK_SHOW` to its bytes and compare with `measure --show BYTES`.
 
+mod common;
+
+use common::Random;
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::flags::ARITHMETIC;
@@ -16,18 +19,8 @@ const PRIME: u64 = 0x100_0000_01b3;
 /// EAX, EBX, ECX, EDX, in the order of the measurement.
 const REGISTERS: [u8; 4] = [regs::EAX, regs::EBX, regs::ECX, regs::EDX];
 
-/// The generator of `measure.c`.
-struct Random(u64);
-
+/// The generator is that of `measure.c`.
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn operand(&mut self) -> u32 {
         const EDGES: [u32; 16] = [
             0,

@@ -176,18 +176,15 @@ impl<B: Bus, O: Observer> Processor<B, O> {
         cpu.shadow = Shadow::None;
         cpu.no_step_trap = false;
         let single_step = cpu.flags.tf();
-        let restore_rf = |cpu: &mut Cpu<B, O>| {
-            if resume {
-                cpu.flags.set(flags::RF, flags::RF);
-            }
-        };
         // everything that brought us here looks again after each instruction
         let alone = single_step || resume || held != Shadow::None || cpu.dr[7] & (0xff | DR7_GD) != 0;
         let result = self.run_block(if alone { 1 } else { u64::MAX });
         let cpu = &mut self.cpu;
         if result.is_err() {
             cpu.debug_trap = 0;
-            restore_rf(cpu);
+            if resume {
+                cpu.flags.set(flags::RF, flags::RF);
+            }
         } else if single_step && cpu.shadow != Shadow::MovSs && !cpu.no_step_trap {
             cpu.debug_trap |= DR6_BS;
         }

@@ -1,0 +1,8 @@
+//! User-mode instructions, compared with the processor of the host.
+//!
+//! A [`case::Case`] says what runs: code, registers, flags, selectors and memory, in a [`world::World`] of fixed pages and
+//! local descriptors. The same case runs natively in a 32-bit child and in pagewalk; each reports a [`case::Outcome`].
+
+pub mod case;
+pub mod random;
+pub mod world;

@@ -11,6 +11,7 @@ use crate::mmu::tlb::{Geometry, Tlb};
 use crate::mmu::walk::{Paging, PagingMode};
 use crate::model::{Features, Model};
 use crate::observe::{At, Observer};
+use crate::planted::Planted;
 use crate::regs::{EDX, Regs};
 use crate::segment::{CS, SS, Segment, TableRegister};
 
@@ -229,6 +230,7 @@ pub struct Cpu<B, O> {
     pub(crate) bus_layout: u32,
     /// Whether the front table may be used at all (a test switch; results must not depend on it).
     pub(crate) front_allowed: bool,
+    pub(crate) planted: Planted,
 }
 
 impl<B, O> std::ops::Deref for Cpu<B, O> {
@@ -274,9 +276,17 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             deliveries: Box::new([0; 256]),
             bus_layout,
             front_allowed: true,
+            planted: Planted::default(),
         };
         cpu.update_context();
         cpu
+    }
+
+    /// Plants a bug, or cures the processor of it.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: Option<crate::planted::Bug>) {
+        self.planted = Planted::new(bug);
+        self.update_context();
     }
 
     /// RESET: everything but memory, time and counters starts over.
@@ -376,6 +386,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             smap: self.cr4 & CR4_SMAP != 0,
             nxe: self.msrs.efer & EFER_NXE != 0,
             width: self.model.physical_bits,
+            planted: self.planted,
         };
         let ac = self.flags.system(flags::AC);
         self.class = match (paging_on, self.cpl) {

@@ -32,6 +32,7 @@ pub mod mmu;
 pub mod model;
 pub mod observe;
 pub mod op;
+pub mod planted;
 pub mod ram;
 pub mod regs;
 pub mod segment;

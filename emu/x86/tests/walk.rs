@@ -306,6 +306,7 @@ fn random_paging(random: &mut Random) -> Paging {
         smap: random.flag(),
         nxe: random.flag(),
         width,
+        planted: Default::default(),
     }
 }
 

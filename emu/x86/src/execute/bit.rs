@@ -11,6 +11,7 @@ use crate::flags::{AF, CF, Flags, PF, SF, ZF};
 use crate::mmu::{Intent, Place};
 use crate::observe::Observer;
 use crate::op::{Handler, Op};
+use crate::planted::Bug;
 use crate::width::Width;
 
 /// The bodies of this family.
@@ -136,7 +137,8 @@ fn bit_at<B: Bus, O: Observer, F: Form, A: BitTest, W: Width>(
     if A::STORES {
         F::set(cpu, dest, W::from_u32(A::apply(value, bit)));
     }
-    cpu.flags.set_cf(value & bit != 0);
+    let unseen = cpu.planted.has(Bug::Flag) && bit >> (W::BITS - 1) != 0;
+    cpu.flags.set_cf(value & bit != 0 && !unseen);
     Ok(())
 }
 

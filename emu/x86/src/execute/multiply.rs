@@ -11,6 +11,7 @@ use crate::flags::{AF, PF, SF, ZF};
 use crate::mmu::Intent;
 use crate::observe::Observer;
 use crate::op::{Handler, Op};
+use crate::planted::Bug;
 use crate::regs::{EAX, EDX};
 use crate::width::Width;
 
@@ -170,6 +171,8 @@ fn r_rm_imm<B: Bus, O: Observer, F: Form, W: Width>(cpu: &mut Cpu<B, O>, op: &Op
 
     let a: W = F::get(cpu, source);
     let (value, _, overflow) = signed_product(a, W::from_u32(op.imm));
+    let wrong = cpu.planted.has(Bug::Instruction) && signed(a) < 0 && signed(W::from_u32(op.imm)) < 0;
+    let value = W::from_u32(value.to_u32().wrapping_add(wrong as u32));
 
     value.set_reg(&mut cpu.state.regs, op.reg);
     cpu.flags.set_cf_of(overflow, overflow);

@@ -18,6 +18,7 @@ use crate::cpu::Cpu;
 use crate::fault::{Exec, Fault};
 use crate::flags;
 use crate::observe::{Asker, Control, Observer, Outcome, Step, Translation};
+use crate::planted::Bug;
 use crate::width::Cell;
 use tlb::FlushCause;
 use walk::{Access, Entries, Kind, Level, Paging, PagingMode, Privilege};
@@ -124,7 +125,8 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     pub fn translate<W: Cell>(&mut self, segment: usize, offset: u32, intent: Intent) -> Exec<Place<W>> {
         let register = &self.state.segs[segment];
         let valid = if intent.writes() {
-            register.can_write(offset, W::BYTES)
+            let beyond = W::BYTES == 2 && self.planted.has(Bug::SegmentCheck);
+            register.can_write(offset, W::BYTES - beyond as u32)
                 && (intent == Intent::Write || register.can_read(offset, W::BYTES))
         } else {
             register.can_read(offset, W::BYTES)
@@ -363,6 +365,9 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
 
     /// INVLPG: the page of `linear` goes, global or not.
     pub fn flush_tlb_page(&mut self, linear: u32) {
+        if self.planted.has(Bug::TlbFlush) {
+            return;
+        }
         self.tlb.flush_page(linear, FlushCause::Invlpg);
         self.forget_front();
         self.show_control(Control::Flush { cause: FlushCause::Invlpg, linear: Some(linear) });

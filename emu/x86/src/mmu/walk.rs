@@ -3,6 +3,7 @@
 //! through its caller, so that a second translation can stand under it.
 
 use crate::bus::Phys;
+use crate::planted::{Bug, Planted};
 
 /// Present.
 pub const P: u64 = 1 << 0;
@@ -71,6 +72,8 @@ pub struct Paging {
     pub nxe: bool,
     /// Physical address width in bits (MAXPHYADDR).
     pub width: u8,
+    /// A bug planted by a test.
+    pub planted: Planted,
 }
 
 /// What an access does.
@@ -319,7 +322,8 @@ pub fn walk(
         return Err(fault(level, reads, CODE_P));
     }
     let wanted = if access.kind == Kind::Write { A | D } else { A };
-    if leaf & wanted != wanted {
+    let forgotten = paging.planted.has(Bug::DirtyUpdate) && leaf & A != 0;
+    if leaf & wanted != wanted && !forgotten {
         entries.set_bits(leaf_at, bytes, leaf, wanted);
     }
     let leaf = leaf | wanted;

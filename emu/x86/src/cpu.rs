@@ -12,6 +12,7 @@ use crate::mmu::walk::{Paging, PagingMode};
 use crate::model::{Features, Model};
 use crate::observe::{At, Observer};
 use crate::planted::Planted;
+use crate::random::Random;
 use crate::regs::{EDX, Regs};
 use crate::segment::{CS, SS, Segment, TableRegister};
 
@@ -137,8 +138,8 @@ pub struct State {
     pub nmi_blocked: bool,
     /// An NMI waits.
     pub nmi_pending: bool,
-    /// State of the pseudo-random source behind RDRAND.
-    pub random: u64,
+    /// The pseudo-random source behind RDRAND.
+    pub random: Random,
     /// Instructions retired (each iteration of a repeated string instruction is one).
     pub retired: u64,
     /// What `retired` was when an exception or interrupt was last delivered.
@@ -178,7 +179,7 @@ impl State {
             debug_trap: 0,
             nmi_blocked: false,
             nmi_pending: false,
-            random: 0x2545_f491_4f6c_dd1d,
+            random: Random::new(0x2545_f491_4f6c_dd1d),
             retired: 0,
             delivered_at: None,
             clock: Clock::default(),

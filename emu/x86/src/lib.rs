@@ -34,6 +34,7 @@ pub mod observe;
 pub mod op;
 pub mod planted;
 pub mod ram;
+pub mod random;
 pub mod regs;
 pub mod segment;
 pub mod task;

@@ -1,9 +1,6 @@
 //! The front table only makes the machine faster: over random accesses, and random changes to everything that a
 //! translation depends on, the TLB, its counters, memory and every fault are the same with it and without.
 
-mod common;
-
-use common::Random;
 use pagewalk_x86::Processor;
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::control::*;
@@ -15,6 +12,7 @@ use pagewalk_x86::mmu::Intent;
 use pagewalk_x86::mmu::tlb::{FlushCause, Geometry, Policy};
 use pagewalk_x86::model::MAX;
 use pagewalk_x86::observe::Asker;
+use pagewalk_x86::random::Random;
 use pagewalk_x86::segment::{DS, Segment};
 use pagewalk_x86::width::Width;
 
@@ -28,11 +26,17 @@ const TABLE_FRAMES: u32 = 10;
 /// Frames that data pages lie in.
 const DATA: u32 = 0x8_0000;
 
-impl Random {
-    fn below(&mut self, n: u64) -> u32 {
-        (self.next() % n) as u32
-    }
+/// What the steps are made of.
+trait Steps {
     /// Mostly one of a few pages; else some more near each other, and places across their ends.
+    fn linear(&mut self) -> u32;
+    /// An entry, mostly good for something.
+    fn entry(&mut self, leaf: bool, first_table: u32) -> u64;
+    /// Writes an entry of either kind of paging: directory or table, index.
+    fn put(&mut self, ram: &mut pagewalk_x86::ram::Ram, pae: bool, table: u32, index: u32);
+}
+
+impl Steps for Random {
     fn linear(&mut self) -> u32 {
         let directory = self.below(4) << 22 | self.below(2) << 21;
         let page = match self.below(8) {
@@ -44,28 +48,23 @@ impl Random {
             _ => self.below(0x1000),
         }
     }
-    /// An entry, mostly good for something.
     fn entry(&mut self, leaf: bool, first_table: u32) -> u64 {
-        let good = if self.one_in(8) { 0 } else { 7 };
+        let good = if self.once_in(8) { 0 } else { 7 };
         let flags = self.below(0x1000) as u64 & !0x80 | good;
         let frame = if leaf { DATA + (self.below(0x70) << 12) } else { first_table + (self.below(8) << 12) };
-        let large = if !leaf && self.one_in(2) { 0x80 } else { 0 };
+        let large = if !leaf && self.once_in(2) { 0x80 } else { 0 };
         if large != 0 { flags | large | (self.below(2) as u64) << 22 } else { flags | frame as u64 }
     }
-    /// Writes an entry of either kind of paging: directory or table, index.
     fn put(&mut self, ram: &mut pagewalk_x86::ram::Ram, pae: bool, table: u32, index: u32) {
         if pae {
             let entry = self.entry(table != 0, PDPTES + 0x2000);
-            let no_execute = if self.one_in(12) { 1 << 63 } else { 0 };
+            let no_execute = if self.once_in(12) { 1 << 63 } else { 0 };
             let at = PDPTES + 0x1000 + (table << 12) + index * 8;
             ram.write(at as usize, &(entry | no_execute).to_le_bytes());
         } else {
             let entry = self.entry(table > 1, TABLES + 0x2000);
             ram.write((TABLES + (table << 12) + index * 4) as usize, &(entry as u32).to_le_bytes());
         }
-    }
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
     }
 }
 
@@ -109,7 +108,7 @@ fn step(cpu: &mut Cpu<FlatBus, ()>, random: &mut Random) -> String {
         0..300 => {
             let intent =
                 [Intent::Read, Intent::Read, Intent::Write, Intent::ReadWrite][random.below(4) as usize];
-            let value = random.next();
+            let value = random.bits();
             match random.below(3) {
                 0 => touch::<u8>(cpu, linear, intent, value),
                 1 => touch::<u16>(cpu, linear, intent, value),
@@ -120,10 +119,9 @@ fn step(cpu: &mut Cpu<FlatBus, ()>, random: &mut Random) -> String {
         330..340 => cpu.system_read::<u32>(linear, Asker::Tss).map(|value| value as u64),
         340..346 => {
             // an entry changes in memory, now and then with an INVLPG
-            let (pae, table, index) =
-                (cpu.cr4 & CR4_PAE != 0, random.below(TABLE_FRAMES as u64), random.below(12));
+            let (pae, table, index) = (cpu.cr4 & CR4_PAE != 0, random.below(TABLE_FRAMES), random.below(12));
             random.put(cpu.bus.ram_mut(), pae, table, index);
-            if random.one_in(2) {
+            if random.once_in(2) {
                 cpu.flush_tlb_page(linear);
             }
             Ok(0)
@@ -137,7 +135,7 @@ fn step(cpu: &mut Cpu<FlatBus, ()>, random: &mut Random) -> String {
             Ok(0)
         }
         376..384 => {
-            cpu.set_flags(random.next() as u32, flags::AC);
+            cpu.set_flags(random.bits() as u32, flags::AC);
             Ok(0)
         }
         384..390 => {
@@ -145,13 +143,13 @@ fn step(cpu: &mut Cpu<FlatBus, ()>, random: &mut Random) -> String {
             cpu.load_cr3(cr3 | random.below(2) << 3, FlushCause::MovCr3).map(|()| 3)
         }
         390..395 => {
-            let paging = if random.one_in(8) { 0 } else { CR0_PG };
-            let more = random.next() as u32 & (CR0_WP | if random.one_in(4) { CR0_AM } else { 0 });
+            let paging = if random.once_in(8) { 0 } else { CR0_PG };
+            let more = random.bits() as u32 & (CR0_WP | if random.once_in(4) { CR0_AM } else { 0 });
             cpu.load_cr0(CR0_PE | paging | more).map(|()| 0)
         }
         395..398 => {
-            let changed = random.next() as u32 & (CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PSE);
-            let pae = if random.one_in(4) { CR4_PAE } else { 0 };
+            let changed = random.bits() as u32 & (CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PSE);
+            let pae = if random.once_in(4) { CR4_PAE } else { 0 };
             if pae != 0 {
                 // never through tables of the other kind
                 cpu.load_cr0(CR0_PE).map(|()| 0).unwrap();
@@ -165,7 +163,7 @@ fn step(cpu: &mut Cpu<FlatBus, ()>, random: &mut Random) -> String {
         398 => {
             // a data breakpoint comes or goes
             cpu.dr[0] = linear & !3;
-            cpu.dr[7] = if random.one_in(3) { DR7_ONES | 1 | 0xf << 16 } else { DR7_ONES };
+            cpu.dr[7] = if random.once_in(3) { DR7_ONES | 1 | 0xf << 16 } else { DR7_ONES };
             cpu.update_context();
             Ok(0)
         }
@@ -182,9 +180,9 @@ fn step(cpu: &mut Cpu<FlatBus, ()>, random: &mut Random) -> String {
 
 fn compare(geometry: Geometry, seed: u64, steps: u32) -> [u64; 3] {
     let (mut with, mut without) = (machine(geometry, true), machine(geometry, false));
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for machine in [&mut with, &mut without] {
-        let mut random = Random(seed ^ 1);
+        let mut random = Random::new(seed ^ 1);
         let ram = machine.cpu.bus.ram_mut();
         for table in 0..TABLE_FRAMES {
             for index in 0..16 {
@@ -200,8 +198,8 @@ fn compare(geometry: Geometry, seed: u64, steps: u32) -> [u64; 3] {
         machine.cpu.load_cr0(CR0_PE | CR0_PG).unwrap();
     }
     for n in 0..steps {
-        let mut same = Random(random.next());
-        let mut again = Random(same.0);
+        let mut same = Random::new(random.bits());
+        let mut again = same.clone();
         let (a, b) = (step(&mut with.cpu, &mut same), step(&mut without.cpu, &mut again));
         assert_eq!(a, b, "{geometry:?} seed {seed} step {n}");
         assert_eq!(with.cpu.tlb.counters, without.cpu.tlb.counters, "{geometry:?} seed {seed} step {n}");

@@ -2,9 +2,6 @@
 //!
 //! `PAGEWALK_RANDOM` sets how many programs of each kind are run (default: 2000).
 
-mod common;
-
-use common::Random;
 use iced_x86::{Code, Decoder, FlowControl};
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::cpu::Cpu;
@@ -12,19 +9,11 @@ use pagewalk_x86::fault::Stop;
 use pagewalk_x86::flags;
 use pagewalk_x86::flat::{FlatBus, Start, processor};
 use pagewalk_x86::model::{ALL, MAX};
+use pagewalk_x86::random::Random;
 use pagewalk_x86::segment::{CS, DS, SS, Segment};
 
 const SIZE: usize = 1 << 18;
 const STEPS: u64 = 400;
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 fn programs() -> u64 {
     std::env::var("PAGEWALK_RANDOM").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
@@ -49,8 +38,8 @@ fn flavour(random: &mut Random, bytes: &mut [u8]) {
         &[0xea],
     ];
     for _ in 0..bytes.len() / 12 {
-        let start = STARTS[random.below(STARTS.len() as u64) as usize];
-        let at = random.below((bytes.len() - 4) as u64) as usize;
+        let start = STARTS[random.below(STARTS.len() as u32) as usize];
+        let at = random.below((bytes.len() - 4) as u32) as usize;
         bytes[at..at + start.len()].copy_from_slice(start);
     }
 }
@@ -64,9 +53,9 @@ fn scatter(random: &mut Random, cpu: &mut Cpu<FlatBus, ()>) {
     let ram = cpu.bus.ram_mut();
     for table in [0x4000usize, 0x5000] {
         for entry in 0..256 {
-            let mut descriptor = random.next().to_le_bytes();
-            descriptor[5] = types[random.below(types.len() as u64) as usize];
-            if random.one_in(2) {
+            let mut descriptor = random.bits().to_le_bytes();
+            descriptor[5] = types[random.below(types.len() as u32) as usize];
+            if random.once_in(2) {
                 // a flat segment, or a gate to a selector of this table
                 descriptor[..5].copy_from_slice(&[0xff, 0xff, 0, 0, 0]);
                 descriptor[6] = 0xcf;
@@ -79,9 +68,9 @@ fn scatter(random: &mut Random, cpu: &mut Cpu<FlatBus, ()>) {
         }
     }
     for entry in 0..1024 {
-        let status = random.next() as u32 & 0xfff | 7;
-        let frame = (random.below(64) as u32) << 12;
-        let directory = 0x7000 + (random.below(4) as u32) * 0x1000;
+        let status = random.bits() as u32 & 0xfff | 7;
+        let frame = (random.below(64)) << 12;
+        let directory = 0x7000 + (random.below(4)) * 0x1000;
         ram.write(0x6000 + entry * 4, &(directory | status & 0xe67).to_le_bytes());
         for table in 0..4 {
             ram.write(0x7000 + table * 0x1000 + entry * 4, &(frame | status).to_le_bytes());
@@ -92,50 +81,50 @@ fn scatter(random: &mut Random, cpu: &mut Cpu<FlatBus, ()>) {
 /// A processor at random bytes, in a random state that is near to sensible.
 fn random_machine(random: &mut Random, start: Start) -> pagewalk_x86::Processor<FlatBus, ()> {
     let mut code = vec![0; 64];
-    code.iter_mut().for_each(|byte| *byte = random.next() as u8);
+    code.iter_mut().for_each(|byte| *byte = random.bits() as u8);
     flavour(random, &mut code);
     let mut processor = processor(start, &code, 0x1000, SIZE);
     let cpu = &mut processor.cpu;
-    cpu.model = ALL[random.below(ALL.len() as u64) as usize];
-    if random.one_in(2) {
+    cpu.model = ALL[random.below(ALL.len() as u32) as usize];
+    if random.once_in(2) {
         cpu.model = *ALL.last().expect("models");
     }
     scatter(random, cpu);
     for register in 0..8 {
         let mask = [0xff, 0xffff, 0x3_ffff, 0xffff_ffff][random.below(4) as usize];
-        cpu.regs.set_dword(register, random.next() as u32 & mask);
+        cpu.regs.set_dword(register, random.bits() as u32 & mask);
     }
-    cpu.flags.set(random.next() as u32, flags::ARITHMETIC | flags::DF | flags::IOPL | flags::AC | flags::IF);
-    if random.one_in(8) {
-        cpu.flags.set(random.next() as u32, flags::TF | flags::RF | flags::NT);
+    cpu.flags.set(random.bits() as u32, flags::ARITHMETIC | flags::DF | flags::IOPL | flags::AC | flags::IF);
+    if random.once_in(8) {
+        cpu.flags.set(random.bits() as u32, flags::TF | flags::RF | flags::NT);
     }
     cpu.gdtr.base = 0x4000;
     cpu.gdtr.limit = 0x7ff;
-    cpu.bus.input = random.next() as u32;
-    cpu.bus.interrupt = random.one_in(4).then_some(random.next() as u8);
+    cpu.bus.input = random.bits() as u32;
+    cpu.bus.interrupt = random.once_in(4).then_some(random.bits() as u8);
     if start != Start::Real {
         cpu.idtr.base = 0x5000;
         cpu.idtr.limit = 0x7ff;
         cpu.tr = Segment::new(0x28, 0x2_0000, 0x2fff, 0x8b);
         cpu.ldtr = Segment::new(0x30, 0x4000, 0x7ff, 0x82);
-        if random.one_in(2) {
+        if random.once_in(2) {
             cpu.cpl = 3;
             for n in [CS, SS, DS] {
                 cpu.segs[n].selector |= 3;
                 cpu.segs[n].attributes |= 0x60;
             }
         }
-        if random.one_in(4) {
+        if random.once_in(4) {
             cpu.flags.set(flags::VM, flags::VM);
             cpu.cpl = 3;
             for n in 0..6 {
                 cpu.segs[n] = Segment::new(0, 0, 0xffff, 0xf3);
             }
         }
-        if random.one_in(2) {
+        if random.once_in(2) {
             cpu.cr3 = 0x6000;
             cpu.cr0 |= 0x8000_0000;
-            cpu.cr4 = random.next() as u32 & 0x30_00ff & !0x20;
+            cpu.cr4 = random.bits() as u32 & 0x30_00ff & !0x20;
         }
     }
     cpu.update_context();
@@ -146,7 +135,7 @@ fn run(start: Start, seed: u64) {
     let mut retired = 0;
     let mut stops = [0; 4];
     for program in 0..programs() {
-        let mut random = Random(seed.wrapping_add(program.wrapping_mul(0x1_0000_0001)));
+        let mut random = Random::new(seed.wrapping_add(program.wrapping_mul(0x1_0000_0001)));
         let mut processor = random_machine(&mut random, start);
         let stop = processor.run(STEPS);
         let kind = match &stop {
@@ -181,16 +170,16 @@ fn random_bytes_never_panic_in_32_bit_protected_mode() {
 
 /// Runs random instructions that end around a page boundary, one at a time; `programs()` times ten of them.
 fn lengths(start: Start, seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let bitness = if start == Start::Flat32 { 32 } else { 16 };
     let (mut next, mut invalid) = (0, 0);
     for _ in 0..10 * programs() {
         let mut code = [0; 32];
-        code.iter_mut().for_each(|byte| *byte = random.next() as u8);
-        if random.one_in(2) {
+        code.iter_mut().for_each(|byte| *byte = random.bits() as u8);
+        if random.once_in(2) {
             flavour(&mut random, &mut code[..16]);
         }
-        let at = 0x2000 - random.below(18) as u32;
+        let at = 0x2000 - random.below(18);
         let decoded = Decoder::with_ip(bitness, &code[..15], at as u64, MAX.decoder_options()).decode();
 
         let mut processor = processor(start, &code, at, 1 << 16);

@@ -3,13 +3,11 @@
 //! `vectors/silicon.txt` holds for each instruction a digest over thousands of random inputs, made on an AMD EPYC of family
 //! 1Ah. To see where an instruction differs, set `PAGEWALK_SHOW` to its bytes and compare with `measure --show BYTES`.
 
-mod common;
-
-use common::Random;
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::flags::ARITHMETIC;
 use pagewalk_x86::flat::{FlatBus, Start, processor};
+use pagewalk_x86::random::Random;
 use pagewalk_x86::{Processor, regs};
 
 const CASES: usize = 4000;
@@ -20,36 +18,34 @@ const PRIME: u64 = 0x100_0000_01b3;
 const REGISTERS: [u8; 4] = [regs::EAX, regs::EBX, regs::ECX, regs::EDX];
 
 /// The generator is that of `measure.c`.
-impl Random {
-    fn operand(&mut self) -> u32 {
-        const EDGES: [u32; 16] = [
-            0,
-            1,
-            0xffff_ffff,
-            0x8000_0000,
-            0x7fff_ffff,
-            0x8000,
-            0x7fff,
-            0xffff,
-            0x80,
-            0x7f,
-            0xff,
-            0x10000,
-            0x8080,
-            0x8000_8000,
-            0xff00,
-            0x100,
-        ];
-        let r = self.next();
-        let value = (r >> 32) as u32;
-        match r & 7 {
-            0 => EDGES[(r >> 3 & 15) as usize],
-            1 => value & 0x1f,
-            2 => value & 0xff,
-            3 => value & 0xffff,
-            4 => 1 << (value & 31),
-            _ => value,
-        }
+fn operand(random: &mut Random) -> u32 {
+    const EDGES: [u32; 16] = [
+        0,
+        1,
+        0xffff_ffff,
+        0x8000_0000,
+        0x7fff_ffff,
+        0x8000,
+        0x7fff,
+        0xffff,
+        0x80,
+        0x7f,
+        0xff,
+        0x10000,
+        0x8080,
+        0x8000_8000,
+        0xff00,
+        0x100,
+    ];
+    let r = random.bits();
+    let value = (r >> 32) as u32;
+    match r & 7 {
+        0 => EDGES[(r >> 3 & 15) as usize],
+        1 => value & 0x1f,
+        2 => value & 0xff,
+        3 => value & 0xffff,
+        4 => 1 << (value & 31),
+        _ => value,
     }
 }
 
@@ -80,12 +76,12 @@ fn machine(code: &[u8]) -> Processor<FlatBus, ()> {
 
 fn digest(hex: &str, show: bool) -> u64 {
     let code = bytes_of(hex);
-    let mut random = Random(code.iter().fold(FNV, |h, &byte| (h ^ byte as u64).wrapping_mul(PRIME)));
+    let mut random = Random::new(code.iter().fold(FNV, |h, &byte| (h ^ byte as u64).wrapping_mul(PRIME)));
     let mut processor = machine(&code);
     let mut h = FNV;
     for case in 0..CASES {
-        let inputs: [u32; 4] = std::array::from_fn(|_| random.operand());
-        let flags = random.next() as u32 & ARITHMETIC;
+        let inputs: [u32; 4] = std::array::from_fn(|_| operand(&mut random));
+        let flags = random.bits() as u32 & ARITHMETIC;
         let cpu = &mut processor.cpu;
         for (register, input) in REGISTERS.into_iter().zip(inputs) {
             cpu.regs.set_dword(register, input);

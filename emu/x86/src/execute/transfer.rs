@@ -431,19 +431,11 @@ fn nop<B: Bus, O: Observer>(_cpu: &mut Cpu<B, O>, _op: &Op<B, O>) -> Exec {
 /// RDRAND, RDSEED: the next number of the processor's own sequence, the same in every run; CF set, the other flags
 /// cleared.
 fn random<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
-    let value = next_random(&mut cpu.random);
+    let value = cpu.random.bits();
 
     W::from_u32((value >> 32) as u32).set_reg(&mut cpu.regs, op.rm);
     cpu.flags.set_arithmetic(flags::CF);
     Ok(())
-}
-
-/// SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators").
-fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
 }
 
 #[cfg(test)]

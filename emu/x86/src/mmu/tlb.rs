@@ -511,6 +511,7 @@ impl Tlb {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn tlb(entries: u32, ways: u32, large: u32, split: bool, policy: Policy) -> Tlb {
         let geometry = Geometry { entries, ways, large, split, policy, tagged: false };
@@ -542,16 +543,6 @@ mod tests {
         let (slot, evicted) = tlb.fill(kind, linear, &page(linear, 12, global), None);
         assert_eq!(tlb.lookup(kind, linear), Some(slot));
         (false, evicted.map(|entry| entry.linear))
-    }
-
-    struct Random(u64);
-    impl Random {
-        fn below(&mut self, n: u32) -> u32 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 >> 33) as u32 % n
-        }
     }
 
     /// A TLB as a textbook has it: each set a list of pages, the next to go first.
@@ -590,7 +581,7 @@ mod tests {
                 let mut model = tlb(entries, ways, 8, false, policy);
                 let sets = vec![Vec::new(); (entries / ways) as usize];
                 let mut lists = Lists { sets, ways: ways as usize, moves_on_use };
-                let mut random = Random(7);
+                let mut random = Random::new(7);
                 let mut evictions = 0;
                 for _ in 0..20_000 {
                     let linear = random.below(3 * entries + 2) << 12 | random.below(0x1000);
@@ -628,7 +619,7 @@ mod tests {
         let mut model = tlb(WAYS as u32, WAYS as u32, 8, false, Policy::Plru);
         let mut ways = [None; WAYS];
         let mut bits = [false; WAYS];
-        let mut random = Random(11);
+        let mut random = Random::new(11);
         for _ in 0..20_000 {
             let linear = random.below(20) << 12;
             let hit = ways.iter().position(|&way| way == Some(linear));
@@ -657,7 +648,7 @@ mod tests {
     fn random_replacement_stays_in_the_set_and_repeats_itself() {
         let run = || {
             let mut model = tlb(16, 4, 8, false, Policy::Random);
-            let mut random = Random(3);
+            let mut random = Random::new(3);
             for _ in 0..5000 {
                 let linear = random.below(64) << 12;
                 let (_, evicted) = access(&mut model, Kind::Read, linear, false);

@@ -10,6 +10,7 @@ pub mod filter;
 pub mod history;
 pub mod lens;
 pub mod picture;
+pub mod qemu;
 pub mod record;
 pub mod stats;
 pub mod text;

@@ -22,8 +22,9 @@ impl Gdb {
         let socket = connect(path, alive)?;
         let input = socket.try_clone().map_err(Error::io("share QEMU's GDB socket"))?;
         let mut gdb = Gdb { socket, input: BufReader::new(input) };
-        // some versions give registers only to a client that asks what there is
-        gdb.ask("qSupported:qXfer:features:read+")?;
+        // single registers are given only to a client that has read which there are
+        gdb.ask("qSupported:xmlRegisters=i386")?;
+        gdb.ask("qXfer:features:read:target.xml:0,ffb")?;
         gdb.ask("?")?;
         Ok(gdb)
     }

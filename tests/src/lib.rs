@@ -1,5 +1,7 @@
 //! What the whole-machine tests share: machines made from guests, and QEMU beside them.
 
+pub mod walks;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use pagewalk_x86::fault::Stop;
 use pagewalk_x86::mmu::tlb::Geometry;
 use pagewalk_x86::model;
 use pagewalk_x86::observe::Observer;
+use pagewalk_x86::random::Random;
 
 /// Memory of test machines.
 pub const MEMORY: u64 = 32 << 20;
@@ -121,4 +124,24 @@ pub fn qemu(image: &[u8], command_line: &str, limit: Duration) -> Result<(Option
         std::thread::sleep(Duration::from_millis(20));
     };
     Ok((status, String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).into_owned()))
+}
+
+/// The number in an environment variable: decimal, or hexadecimal after 0x.
+pub fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    Some(parsed.unwrap_or_else(|_| panic!("{name}={text} is not a number: write it in decimal, or as 0x...")))
+}
+
+/// A seed that no run had before, or that of `PAGEWALK_SEED`. It is printed, so that the run can be had again.
+pub fn fresh_seed() -> u64 {
+    let seed = number("PAGEWALK_SEED").unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Random::new(since.map_or(0, |since| since.as_nanos() as u64)).bits()
+    });
+    println!("PAGEWALK_SEED={seed:#x}");
+    seed
 }

@@ -3,7 +3,7 @@
 //! It is what a 32-bit Linux process may have, since it must exist natively: flat user segments from the GDT, all else
 //! from the LDT by modify_ldt(2), paging with 4 KiB pages, CPL 3, IF set, IOPL 0, CR0.AM and CR4.UMIP as Linux sets them.
 
-use crate::random::Random;
+use pagewalk_x86::random::Random;
 
 /// The flat 32-bit user code segment of a 64-bit Linux.
 pub const FLAT_CODE: u16 = 0x23;

@@ -31,7 +31,7 @@ pub const DATA: u32 = 0x1100_0000;
 pub const STACK: u32 = 0x1200_0000;
 
 /// Every page there is: linear address and rights.
-pub const PAGES: [(u32, Rights); 10] = [
+pub const PAGES: [(u32, Rights); 11] = [
     (CODE, Rights::All),
     (CODE + PAGE, Rights::All),
     (DATA, Rights::All),
@@ -42,6 +42,8 @@ pub const PAGES: [(u32, Rights); 10] = [
     (DATA + 5 * PAGE, Rights::ReadOnly),
     (STACK, Rights::All),
     (STACK + PAGE, Rights::All),
+    // 64 KiB above the second stack page: there, 16-bit stack pointers and addresses can wrap
+    (STACK + 16 * PAGE, Rights::All),
 ];
 
 /// Linear addresses that the native runner keeps for itself (its code, stacks and buffers): a case that touches them

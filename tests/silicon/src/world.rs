@@ -5,6 +5,8 @@
 
 use pagewalk_x86::random::Random;
 
+use crate::case::Case;
+
 /// The flat 32-bit user code segment of a 64-bit Linux.
 pub const FLAT_CODE: u16 = 0x23;
 /// The flat user data segment.
@@ -128,6 +130,23 @@ pub fn trailer(big: bool) -> Vec<u8> {
 }
 
 impl World {
+    /// The descriptor that a selector names in the LDT.
+    pub fn descriptor(&self, selector: u16) -> Option<&Descriptor> {
+        let in_ldt = selector & 4 != 0;
+        self.ldt.get((selector >> 3) as usize).filter(|_| in_ldt)
+    }
+
+    /// Whether a selector's segment has D/B set; the flat ones have.
+    pub fn is_big(&self, selector: u16) -> bool {
+        self.descriptor(selector).is_none_or(|descriptor| descriptor.big)
+    }
+
+    /// EIP at the first byte of a case.
+    pub fn eip(&self, case: &Case) -> u32 {
+        let base = self.descriptor(case.selectors[1]).map_or(0, |descriptor| descriptor.base);
+        case.at.wrapping_sub(base)
+    }
+
     /// The bytes of a page before any case: INT3 in the code pages; elsewhere a pattern in which small numbers, pointers
     /// into the world, selectors and noise are mixed.
     pub fn pattern(&self, page: u32) -> Vec<u8> {

@@ -1,0 +1,187 @@
+//! The native runner itself: cases whose outcome the manual leaves no doubt about.
+
+use std::time::Instant;
+
+use pagewalk_silicon::case::{Case, End, Outcome};
+use pagewalk_silicon::native::Native;
+use pagewalk_silicon::world::{
+    CODE, DATA, Descriptor, FLAT_CODE, FLAT_DATA, Kind, PAGE, STACK, World, selector,
+};
+
+fn world() -> World {
+    let data = Descriptor {
+        base: DATA,
+        limit: 0xfff,
+        pages: false,
+        big: true,
+        kind: Kind::Data,
+        access: true,
+        present: true,
+    };
+    let code = Descriptor { base: CODE, limit: 0x1fff, big: false, kind: Kind::Code, ..data };
+    World {
+        seed: 1,
+        ldt: vec![
+            data,
+            code,
+            Descriptor { present: false, ..data },
+            Descriptor { base: STACK, limit: 0x1fff, big: false, ..data },
+            Descriptor { access: false, ..data },
+            Descriptor { limit: 0xff, kind: Kind::ExpandDown, big: false, ..data },
+        ],
+    }
+}
+
+fn case(code: &[u8]) -> Case {
+    let mut selectors = [FLAT_DATA; 6];
+    selectors[1] = FLAT_CODE;
+    Case {
+        at: CODE + 0x100,
+        code: code.to_vec(),
+        regs: [1, 2, 3, 4, STACK + 0x1000, 6, 7, DATA],
+        selectors,
+        ..Case::default()
+    }
+}
+
+/// `None` where there is no oracle, which is said.
+fn native() -> Option<Native> {
+    match Native::new(&world()) {
+        Ok(native) => Some(native),
+        Err(error) => {
+            println!("not run: {error:#}");
+            None
+        }
+    }
+}
+
+fn run(native: &mut Native, case: &Case) -> Outcome {
+    native.run(std::slice::from_ref(case)).unwrap().remove(0)
+}
+
+fn fault(vector: u8, code: u32, cr2: u32) -> End {
+    End::Fault { vector, code, cr2 }
+}
+
+#[test]
+fn instructions_do_what_the_manual_says() {
+    let Some(mut native) = native() else { return };
+    let add = case(&[0x01, 0xd0]); // add eax, edx
+    let outcome = run(&mut native, &add);
+    assert_eq!((outcome.end, outcome.regs[0], outcome.regs[4]), (End::Fell, 4, STACK + 0x1000));
+    assert_eq!((outcome.eip, outcome.eflags & 0x8d5, outcome.selectors), (CODE + 0x102, 0, add.selectors));
+    assert_eq!(outcome.written, vec![]);
+
+    let carry = Case { regs: [0xffff_ffff, 0, 1, 0, 0x1234, 0, 0, 0], ..add.clone() };
+    let outcome = run(&mut native, &carry);
+    assert_eq!((outcome.regs[0], outcome.eflags & 0x8d5, outcome.regs[4]), (0, 0x55, 0x1234));
+
+    // a store across two pages: mov [edi], eax
+    let store = Case {
+        memory: vec![(DATA + PAGE - 2, vec![0xff; 4])],
+        regs: [0x4433_2211, 0, 0, 0, 0, 0, 0, DATA + PAGE - 2],
+        ..case(&[0x89, 0x07])
+    };
+    let outcome = run(&mut native, &store);
+    assert_eq!(outcome.written, vec![(DATA + PAGE - 2, vec![0x11, 0x22, 0x33, 0x44])]);
+    assert_eq!(run(&mut native, &add).written, vec![], "nothing is left of the case before");
+
+    // push eax on a 16-bit stack: only SP moves, and wraps
+    let mut push = case(&[0x50]);
+    push.selectors[2] = selector(3);
+    push.regs[4] = 0xabcd_1000;
+    let outcome = run(&mut native, &push);
+    assert_eq!((outcome.regs[4], outcome.written.len()), (0xabcd_0ffc, 1));
+
+    // 16-bit code: inc ax
+    let mut narrow = case(&[0x40]);
+    narrow.selectors[1] = selector(1);
+    narrow.regs[0] = 0x1234_ffff;
+    let outcome = run(&mut native, &narrow);
+    assert_eq!((outcome.end, outcome.regs[0], outcome.eip), (End::Fell, 0x1234_0000, 0x101));
+    assert_eq!(outcome.selectors[1], selector(1));
+
+    // mov ds, ax
+    let mut load = case(&[0x8e, 0xd8]);
+    load.regs[0] = selector(0) as u32;
+    assert_eq!(run(&mut native, &load).selectors[3], selector(0));
+}
+
+#[test]
+fn faults_come_with_vector_error_code_and_address() {
+    let Some(mut native) = native() else { return };
+    let read = |at: u32| Case { regs: [0, 0, 0, 0, 0, 0, 0, at], ..case(&[0x8b, 0x07]) };
+    let write = |at: u32| Case { regs: [0, 0, 0, 0, 0, 0, 0, at], ..case(&[0x89, 0x07]) };
+    let segment = |code: &[u8], n: usize, which: usize, at: u32| {
+        let mut case = case(code);
+        case.selectors[which] = selector(n);
+        case.regs[7] = at;
+        case
+    };
+    let load_of = |value: u16| Case { regs: [value as u32, 0, 0, 0, 0, 0, 0, 0], ..case(&[0x8e, 0xd8]) };
+    let cases = [
+        (case(&[0xf6, 0xf5]), fault(0, 0, 0)), // div ch, of 0
+        (read(DATA - 4), fault(14, 4, DATA - 4)),
+        (write(DATA - 1), fault(14, 6, DATA - 1)),
+        (write(DATA + 2 * PAGE - 2), fault(14, 7, DATA + 2 * PAGE)),
+        (read(DATA + 3 * PAGE + 8), fault(14, 4, DATA + 3 * PAGE + 8)),
+        (read(DATA + 3 * PAGE - 1), fault(14, 4, DATA + 3 * PAGE)),
+        (segment(&[0x8b, 0x07], 0, 3, 0xffd), fault(13, 0, 0)), // beyond the limit
+        (segment(&[0x89, 0x07], 4, 3, 0), fault(13, 0, 0)),     // read-only
+        (segment(&[0x8b, 0x07], 5, 3, 0xff), fault(13, 0, 0)),  // below an expand-down segment
+        (load_of(selector(2)), fault(11, selector(2) as u32 & 0xfffc, 0)),
+        (load_of(selector(60)), fault(13, selector(60) as u32 & 0xfffc, 0)),
+        (segment(&[0x55], 0, 2, 0), fault(12, 0, 0)), // push ebp beyond a stack of 4 KiB
+        (case(&[0xcc]), fault(3, 0, 0)),
+        (Case { eflags: 0x800, ..case(&[0xce]) }, fault(4, 0, 0)),
+        (case(&[0xcd, 0x21]), fault(13, 0x21 * 8 + 2, 0)),
+        (case(&[0x0f, 0x0b]), fault(6, 0, 0)),
+        (case(&[0xf0, 0x89, 0x07]), fault(6, 0, 0)), // lock mov
+        (case(&[0xf4]), fault(13, 0, 0)),            // hlt
+        (Case { eflags: 0x4_0000, ..read(DATA + 1) }, fault(17, 0, 0)),
+        (Case { at: CODE + 2 * PAGE - 2, ..case(&[0x90, 0x90]) }, fault(14, 0x14, CODE + 2 * PAGE)),
+    ];
+    for (case, expected) in cases {
+        let mut case = case;
+        if case.selectors[2] != FLAT_DATA {
+            case.regs[4] = 0x2000;
+        }
+        let outcome = run(&mut native, &case);
+        assert_eq!(outcome.end, expected, "{:02x?}", case.code);
+        if expected != fault(14, 0x14, CODE + 2 * PAGE) {
+            assert_eq!(outcome.regs, case.regs, "{:02x?}", case.code);
+        }
+        assert_eq!(outcome.written, vec![], "{:02x?}", case.code);
+    }
+}
+
+#[test]
+fn single_steps_loops_and_floating_point_images() {
+    let Some(mut native) = native() else { return };
+    let trap = Case { eflags: 0x100, ..case(&[0x40]) };
+    let outcome = run(&mut native, &trap);
+    assert_eq!((outcome.end, outcome.regs[0], outcome.eip), (fault(1, 0, 0), 2, CODE + 0x101));
+
+    let endless = case(&[0xeb, 0xfe]);
+    assert_eq!(run(&mut native, &endless).end, End::Endless);
+
+    let mut image = Box::new([0; 512]);
+    image[..2].copy_from_slice(&0x37fu16.to_le_bytes());
+    image[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+    let fld1 = Case { fpu: Some(image), ..case(&[0xd9, 0xe8]) };
+    let outcome = run(&mut native, &fld1);
+    let after = outcome.fpu.unwrap();
+    assert_eq!(after[32..42], [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f]);
+    assert_eq!(after[4], 0x80, "R7 is not empty");
+}
+
+#[test]
+fn a_batch_is_fast() {
+    let Some(mut native) = native() else { return };
+    for (name, one) in [("falls through", case(&[0x01, 0xd0])), ("faults", case(&[0xcc]))] {
+        let cases = vec![one; 20_000];
+        let start = Instant::now();
+        assert_eq!(native.run(&cases).unwrap().len(), cases.len());
+        println!("{name}: {:.0} cases a second", cases.len() as f64 / start.elapsed().as_secs_f64());
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod case;
 pub mod native;
+pub mod ours;
 pub mod world;
 
 pub use pagewalk_x86::random;

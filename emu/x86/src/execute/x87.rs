@@ -77,6 +77,38 @@ impl Fpu {
         self.status & !self.control & EXCEPTIONS != 0
     }
 
+    /// Takes control, status, tags, pointers and registers from the first 160 bytes of an FXSAVE image (SDM 1 "FXSAVE Area").
+    pub fn load_image(&mut self, image: &[u8; 512]) {
+        let word = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
+        let dword = |at: usize| word(at) as u32 | (word(at + 2) as u32) << 16;
+        self.set_control(word(0));
+        self.set_status(word(2));
+        self.pointers = [dword(8), word(12) as u32, word(6) as u32 & 0x7ff, dword(16), word(20) as u32];
+        for st in 0..8 {
+            self.registers[(self.top() + st) & 7].copy_from_slice(&image[32 + 16 * st..42 + 16 * st]);
+        }
+        self.set_tags(
+            (0..8).fold(0, |tags, n| tags | if image[4] >> n & 1 == 0 { EMPTY << (n * 2) } else { 0 }),
+        );
+    }
+
+    /// Writes them into such an image, whose reserved bytes become 0.
+    pub fn store_image(&self, image: &mut [u8; 512]) {
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        let tags = (0..8).fold(0, |tags, n| tags | u8::from(self.tag >> (n * 2) & 3 != EMPTY) << n);
+        put(0, &self.control.to_le_bytes());
+        put(2, &self.status_word().to_le_bytes());
+        put(4, &[tags, 0]);
+        put(6, &(self.pointers[2] as u16).to_le_bytes());
+        for (at, pointer) in [(8, 0), (12, 1), (16, 3), (20, 4)] {
+            put(at, &self.pointers[pointer].to_le_bytes());
+        }
+        for st in 0..8 {
+            put(32 + 16 * st, &self.registers[(self.top() + st) & 7]);
+            put(42 + 16 * st, &[0; 6]);
+        }
+    }
+
     fn set_control(&mut self, value: u16) {
         self.control = value & CONTROL | 0x40;
     }

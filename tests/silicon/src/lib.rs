@@ -4,6 +4,7 @@
 //! local descriptors. The same case runs natively in a 32-bit child and in pagewalk; each reports a [`case::Outcome`].
 
 pub mod case;
+pub mod compare;
 pub mod native;
 pub mod ours;
 pub mod world;

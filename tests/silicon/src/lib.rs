@@ -5,8 +5,10 @@
 
 pub mod case;
 pub mod compare;
+pub mod explained;
 pub mod native;
 pub mod ours;
+pub mod search;
 pub mod world;
 
 pub use pagewalk_x86::random;

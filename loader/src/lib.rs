@@ -54,6 +54,14 @@ pub use request::{Boot, BootParseError, Module, RawMode, Request};
 /// The name this loader gives itself in Multiboot's "boot loader name".
 pub const LOADER_NAME: &str = "pagewalk";
 
+/// The image itself, out of its gzip file if it is in one; `limit` bytes of it at most.
+///
+/// # Errors
+/// A [`Refusal`] says what is wrong with the gzip file.
+pub fn unpacked(image: &[u8], limit: u64) -> Result<std::borrow::Cow<'_, [u8]>, Refusal> {
+    Ok(gzip::unpack(image, limit)?.map_or(image.into(), Into::into))
+}
+
 /// Works out how `request.image` is to be started, and what has to be in memory for that.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 mod console;
 mod demo;
+mod diff;
 mod drive;
 mod explain;
 mod options;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Run(options) => run::run(&options),
         Command::Walk(options) => walk::run(&options),
+        Command::Diff(options) => diff::run(&options),
     });
     match result {
         Ok(Status(code)) => ExitCode::from(code),

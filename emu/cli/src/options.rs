@@ -48,6 +48,8 @@ pub enum Command {
     Run(Box<Run>),
     /// Run an image to a point and draw the page walk of each address
     Walk(Box<Walk>),
+    /// Run an image here and in QEMU side by side, and stop at the first difference
+    Diff(Box<Diff>),
 }
 
 /// What to boot, and on what machine.
@@ -162,6 +164,33 @@ pub struct Walk {
     /// Give up if the point is not reached after this many instructions
     #[arg(long, value_name = "N", default_value = "1000000000", value_parser = parse_count)]
     pub max_instructions: u64,
+}
+
+/// `pagewalk diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// Kernel image: Multiboot 1 or 2, PVH, ELF32 or flat 32-bit binary, gzipped or not
+    pub image: PathBuf,
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// Stop after this many instructions
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub instructions: Option<u64>,
+    /// Compare all of memory each time after this many instructions
+    #[arg(long, value_name = "N", default_value = "1M", value_parser = parse_count)]
+    pub checkpoint: u64,
+    /// How often to compare registers; by block is several times faster, and looks for a difference again by instruction
+    #[arg(long, value_enum, default_value = "instruction")]
+    pub by: DiffBy,
+}
+
+/// How often `pagewalk diff` compares registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum DiffBy {
+    /// After each instruction
+    Instruction,
+    /// After each of QEMU's translation blocks
+    Block,
 }
 
 /// Where a stream of the guest's bytes goes.

@@ -17,6 +17,8 @@ pub const BAD_INPUT: Status = Status(125);
 pub const TRIPLE_FAULT: Status = Status(126);
 /// An instruction that is not implemented.
 pub const UNIMPLEMENTED: Status = Status(127);
+/// `pagewalk diff` found a difference.
+pub const DIFFERENCE: Status = Status(1);
 /// Ctrl-C.
 pub const INTERRUPTED: Status = Status(130);
 

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod filter;
 pub mod history;
 pub mod lens;
+pub mod lockstep;
 pub mod picture;
 pub mod qemu;
 pub mod record;

@@ -6,10 +6,14 @@
 
 pub mod boot;
 pub mod cpu;
+pub mod dump;
 pub mod gdb;
+pub mod layout;
+pub mod probe;
 pub mod process;
 pub mod qmp;
 pub mod spec;
+pub mod stream;
 
 pub use process::Qemu;
 pub use spec::{Spec, Timing};
@@ -68,6 +72,9 @@ pub enum Error {
         /// Why it failed.
         error: std::io::Error,
     },
+    /// Somebody ended it.
+    #[error("{PROGRAM} was ended from outside")]
+    Interrupted,
     /// QEMU cannot start this kind of image.
     #[error("{0}")]
     Image(String),

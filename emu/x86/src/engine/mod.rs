@@ -18,6 +18,17 @@ use cache::Cache;
 /// How often time jumps to a deadline for a halted processor before the caller may look around.
 const MOST_SKIPS: u32 = 1 << 12;
 
+/// What [`Processor::attempt`] came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Attempt {
+    /// It is done.
+    Done,
+    /// The instruction cannot be done; nothing is changed.
+    Faulted(Fault),
+    /// The processor cannot go on.
+    Stopped(Stop),
+}
+
 /// A processor with its decoded code: what a machine runs.
 #[derive(Clone, Debug)]
 pub struct Processor<B: Bus, O: Observer> {
@@ -61,15 +72,7 @@ impl<B: Bus, O: Observer> Processor<B, O> {
             {
                 return stop;
             }
-            let cpu = &self.cpu;
-            let attention = cpu.flags.system(flags::TF | flags::RF)
-                || cpu.shadow != Shadow::None
-                || cpu.debug_trap != 0
-                || cpu.nmi_pending
-                || cpu.activity != Activity::Running
-                || cpu.dr[7] & 0xff != 0
-                || cpu.bus.interrupt();
-            let result = if attention { self.boundary() } else { self.run_block(u64::MAX) };
+            let result = self.next();
             if let Err(raised) = result
                 && let Err(stop) = self.handle(raised)
             {
@@ -79,6 +82,43 @@ impl<B: Bus, O: Observer> Processor<B, O> {
                 return Stop::Observer;
             }
         }
+    }
+
+    /// A block, or what has to come before it.
+    #[inline(always)]
+    fn next(&mut self) -> Result<(), Raised> {
+        let cpu = &self.cpu;
+        let attention = cpu.flags.system(flags::TF | flags::RF)
+            || cpu.shadow != Shadow::None
+            || cpu.debug_trap != 0
+            || cpu.nmi_pending
+            || cpu.activity != Activity::Running
+            || cpu.dr[7] & 0xff != 0
+            || cpu.bus.interrupt();
+        if attention { self.boundary() } else { self.run_block(u64::MAX) }
+    }
+
+    /// Runs what comes next and no more: an instruction (or one iteration of a repeated one), or the delivery of a trap or
+    /// interrupt that is due before it. A fault is told and not delivered; [`Processor::deliver_fault`] does that. For
+    /// running beside another machine.
+    pub fn attempt(&mut self) -> Attempt {
+        self.cpu.horizon = 0;
+        if let Err(stop) = self.service(self.cpu.retired + 1) {
+            return Attempt::Stopped(stop);
+        }
+        match self.next() {
+            Ok(()) => Attempt::Done,
+            Err(raised) => match self.cpu.take_pending(raised) {
+                Pending::None => unreachable!("a token is made only by recording what it stands for"),
+                Pending::Stop(stop) => Attempt::Stopped(stop),
+                Pending::Fault(fault) => Attempt::Faulted(fault),
+            },
+        }
+    }
+
+    /// Delivers a fault that [`Processor::attempt`] told, or another in its place.
+    pub fn deliver_fault(&mut self, fault: Fault) -> Result<(), Stop> {
+        self.deliver(Cause::Fault(fault))
     }
 
     /// Runs one instruction (or one iteration of a repeated one), delivery of what is due before it included.

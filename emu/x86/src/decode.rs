@@ -26,20 +26,9 @@ pub enum Decoded<B, O> {
 pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, start: u16) -> Decoded<B, O> {
     let bytes = &bytes[..bytes.len().min(MAX_LENGTH)];
     let bitness = if is_32bit { 32 } else { 16 };
-    let options = model.decoder_options();
-    let mut decoder = Decoder::with_ip(bitness, bytes, 0, options);
-    let mut instruction = decoder.decode();
-    if model.has(Features::NOPL) && !model.executes(instruction.code()) {
-        // newer hints (ENDBR32, CLDEMOTE) are reserved NOPs to a processor without them (SDM 2B "NOP")
-        let hints = options | DecoderOptions::FORCE_RESERVED_NOP;
-        let hint = Decoder::with_ip(bitness, bytes, 0, hints).decode();
-        let known = !is_0f0d(hint.code()) || model.has(Features::PREFETCHW);
-        if known && model.executes(hint.code()) && hint.mnemonic() == Mnemonic::Reservednop {
-            instruction = hint;
-        }
-    }
+    let (instruction, error) = instruction(bytes, bitness, model);
     if instruction.code() == Code::INVALID {
-        if decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < MAX_LENGTH {
+        if error == DecoderError::NoMoreBytes && bytes.len() < MAX_LENGTH {
             return Decoded::NeedsMore;
         }
         let body = if is_too_long(bytes, bitness) { execute::too_long } else { execute::undefined };
@@ -50,6 +39,24 @@ pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, 
         return Decoded::Op(op);
     }
     Decoded::Op(lower(&instruction, model, start))
+}
+
+/// What the bytes are to a processor of this model, in code of 16 or 32 bits: iced-x86's view, except where the model
+/// lacks what the bytes have become since.
+pub fn instruction(bytes: &[u8], bitness: u32, model: &Model) -> (Instruction, DecoderError) {
+    let options = model.decoder_options();
+    let mut decoder = Decoder::with_ip(bitness, bytes, 0, options);
+    let instruction = decoder.decode();
+    if model.has(Features::NOPL) && !model.executes(instruction.code()) {
+        // newer hints (ENDBR32, CLDEMOTE) are reserved NOPs to a processor without them (SDM 2B "NOP")
+        let hints = options | DecoderOptions::FORCE_RESERVED_NOP;
+        let hint = Decoder::with_ip(bitness, bytes, 0, hints).decode();
+        let known = !is_0f0d(hint.code()) || model.has(Features::PREFETCHW);
+        if known && model.executes(hint.code()) && hint.mnemonic() == Mnemonic::Reservednop {
+            return (hint, DecoderError::None);
+        }
+    }
+    (instruction, decoder.last_error())
 }
 
 /// The reserved NOPs of opcode 0F 0D are prefetches; a processor without them knows no such opcode.

@@ -6,6 +6,7 @@
 pub mod case;
 pub mod compare;
 pub mod explained;
+pub mod generate;
 pub mod native;
 pub mod ours;
 pub mod search;

@@ -251,13 +251,13 @@ static void set_up_world(void)
     call(__NR_close, file, 0, 0, 0, 0);
 }
 
-/* Where a linear address of the world is written: through itself if it may be, so that the processor sees code change. */
+/* Where a linear address of the world is written: through itself if it may be, so that the processor sees code change;
+   0 where there is no page (code may be cut off by the end of its pages). */
 static u8 *writable(u32 at, u32 *n)
 {
     for (*n = 0; *n < pages; ++*n)
         if (at - page[*n].at < PAGE)
             return (page[*n].rights == ALL ? (u8 *)page[*n].at : alias + *n * PAGE) + (at & (PAGE - 1));
-    leave(29);
     return 0;
 }
 
@@ -268,8 +268,10 @@ static void put(u32 at, const u8 *bytes, u32 count)
         u8 *to = writable(at, &n);
         if (part > count)
             part = count;
-        memcpy(to, bytes, part);
-        memcpy(before[n] + (at & (PAGE - 1)), bytes, part);
+        if (to) {
+            memcpy(to, bytes, part);
+            memcpy(before[n] + (at & (PAGE - 1)), bytes, part);
+        }
         at += part, bytes += part, count -= part;
     }
 }
@@ -281,8 +283,10 @@ static void unput(u32 at, u32 count)
         u8 *to = writable(at, &n);
         if (part > count)
             part = count;
-        memcpy(to, pattern[n] + offset, part);
-        memcpy(before[n] + offset, pattern[n] + offset, part);
+        if (to) {
+            memcpy(to, pattern[n] + offset, part);
+            memcpy(before[n] + offset, pattern[n] + offset, part);
+        }
         at += part, count -= part;
     }
 }

@@ -158,7 +158,7 @@ impl Ours {
         match self.world.descriptor(selector) {
             _ if selector & !3 == 0 => Segment::null(selector),
             Some(descriptor) => Segment::from_descriptor(selector, segment::Descriptor(descriptor.bits())),
-            None if selector == FLAT_CODE => Segment::new(selector, 0, u32::MAX, 0xc0fb),
+            None if selector | 3 == FLAT_CODE => Segment::new(selector, 0, u32::MAX, 0xc0fb),
             None => Segment::new(selector, 0, u32::MAX, 0xc0f3),
         }
     }

@@ -45,6 +45,9 @@ fn reason(code: Code) -> Option<&'static str> {
     match code {
         Code::Popw_CS => Some("only the 8086 has it"),
         Code::Ud0 => Some("UD0 without ModRM: iced-x86 decodes the form with ModRM"),
+        Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D => Some(
+            "with a register: a reserved NOP on Intel's processors, #UD on AMD's; with memory: the prefetches",
+        ),
         Code::Mov_r32_cr | Code::Mov_cr_r32 | Code::Mov_r32_dr | Code::Mov_dr_r32 => None,
         _ if !MAX.executes(code) => Some("#UD in pagewalk: no processor model has it, or shows it yet"),
         _ if !is_implemented(Shape { code, memory }) => Some("pagewalk has no body for it yet"),

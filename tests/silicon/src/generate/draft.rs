@@ -132,11 +132,16 @@ impl<'a> Draft<'a> {
         Some(self.finish())
     }
 
-    /// The selectors, where they can be with another RPL now and then.
+    /// The selectors, where they can be with another RPL now and then. What starts with TF is entered natively through
+    /// sigreturn(2), which sets no ID and no NT, and gives each selector RPL 3.
     pub fn finish(mut self) -> Case {
+        let traced = self.case.eflags & 0x100 != 0;
+        if traced {
+            self.case.eflags &= !0x20_4000;
+        }
         for (n, &entry) in self.held.iter().enumerate() {
             let mut selector = self.segments.all[entry].selector;
-            if n != CS && n != SS && self.random.once_in(16) {
+            if n != CS && n != SS && !traced && self.random.once_in(16) {
                 selector = selector & !3 | self.random.below(4) as u16;
             }
             self.case.selectors[n] = selector;

@@ -117,8 +117,8 @@ fn extras(r: &mut crate::random::Random, t: &Template, all: &mut Prefixes, times
             0 if t.operand_prefix || !t.sized => all.add(0x66),
             1 if t.address.is_none() => all.add(0x67),
             2 | 3 => all.add(SEGMENTS[r.below(6) as usize]),
-            4 => all.add(0xf3),
-            5 => all.add(0xf2),
+            4 if !is_conditional_loop(t) => all.add(0xf3),
+            5 if !is_conditional_loop(t) => all.add(0xf2),
             6 if t.vex.is_some() => {
                 all.add(r.pick(&[0x66, 0xf2, 0xf3, 0xf0]));
                 all.illegal = true;
@@ -136,4 +136,11 @@ fn extras(r: &mut crate::random::Random, t: &Template, all: &mut Prefixes, times
 fn is_amd_cr8(t: &Template) -> bool {
     use iced_x86::Code::{Mov_cr_r32, Mov_r32_cr};
     matches!(t.code, Mov_r32_cr | Mov_cr_r32)
+}
+
+/// Hardware: an AMD EPYC takes F3 and F2 for the condition of LOOPE and LOOPNE, instead of the opcode's. The manual keeps
+/// these prefixes for string instructions; others may do anything with them (SDM 2A "Instruction Prefixes").
+fn is_conditional_loop(t: &Template) -> bool {
+    use iced_x86::Mnemonic::{Loope, Loopne};
+    matches!(t.mnemonic, Loope | Loopne)
 }

@@ -213,6 +213,10 @@ pub struct Cpu<B, O> {
     /// Some DR7 data breakpoint is enabled.
     pub(crate) data_breakpoints: bool,
     pub(crate) fetch_page: Option<FetchPage>,
+    /// The first page of the last instruction that was fetched from two.
+    pub(crate) crossed_from: Option<FetchPage>,
+    /// An instruction that was fetched from two pages and is still to come: its EIP and its second page.
+    pub(crate) fetched_ahead: Option<(u32, FetchPage)>,
     pub(crate) pending: Pending,
     /// EIP of the first instruction of the running block.
     pub(crate) block_eip: u32,
@@ -220,6 +224,8 @@ pub struct Cpu<B, O> {
     pub(crate) done: u32,
     /// Retired count at which the engine must look up.
     pub(crate) horizon: u64,
+    /// The running block is no kept one, so that writes to its bytes go unnoticed.
+    pub(crate) unkept: bool,
     /// The running block must not go on after the current instruction.
     pub(crate) leave: bool,
     /// The current instruction handed control to a handler, so that no single-step trap follows it.
@@ -267,10 +273,13 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             check_alignment: false,
             data_breakpoints: false,
             fetch_page: None,
+            crossed_from: None,
+            fetched_ahead: None,
             pending: Pending::None,
             block_eip: 0,
             done: 0,
             horizon: 0,
+            unkept: false,
             leave: false,
             no_step_trap: false,
             chain: Shutdown::default(),
@@ -407,7 +416,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             self.front.flush();
         }
         self.front.enabled = enabled;
-        self.fetch_page = None;
+        self.forget_fetches();
     }
 
     /// The fault of an access outside segment number `segment`: #SS(0) for SS, else #GP(0).

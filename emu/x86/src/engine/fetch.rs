@@ -21,6 +21,10 @@ impl<B: Bus, O: Observer> Processor<B, O> {
         let cpu = &mut self.cpu;
         let eip = cpu.eip;
         let page = cpu.fetch_page(eip)?;
+        // by instructions, by a delivery's frame, or by the accessed bit that this fetch set
+        if cpu.bus.ram().code_was_written() {
+            Self::drop_written(cpu, &mut self.cache);
+        }
         let within = cpu.segs[CS].base.wrapping_add(eip) & 0xfff;
         let is_32bit = cpu.segs[CS].is_32bit();
         let Some(offset) = page.spot.offset().filter(|_| self.cache_allowed) else {
@@ -31,10 +35,11 @@ impl<B: Bus, O: Observer> Processor<B, O> {
         if let Some(id) = self.cache.find(key) {
             let Some(second) = self.cache.block(id).second else { return Ok(id) };
             let page = self.cpu.second_page(eip)?;
-            if page.spot.offset().map(|o| o & !0xfff) == Some(second) {
+            let same_page = page.spot.offset().map(|o| o & !0xfff) == Some(second);
+            if same_page && !self.cpu.bus.ram().code_was_written() {
                 return Ok(id);
             }
-            // the second page is another one now
+            // the second page is another one now, or the walk to it wrote to it
             return self.decode_crossing(offset, key, is_32bit, page, scratch);
         }
         self.decode_block(offset, key, is_32bit, scratch)
@@ -168,7 +173,27 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         if next_eip > self.segs[CS].limit || next_eip < eip {
             return Err(self.raise(Fault::GeneralProtection(0)));
         }
-        self.enter_page(linear.wrapping_add(to_boundary), next_eip)
+        let first = self.fetch_page;
+        let next = linear.wrapping_add(to_boundary);
+        let page = match self.fetched_ahead.take() {
+            Some((at, page)) if at == eip && page.linear == next => page,
+            _ => self.enter_page(next, next_eip)?,
+        };
+        self.fetch_page = Some(page);
+        self.crossed_from = first;
+        Ok(page)
+    }
+
+    /// The run may end here, and the instruction at EIP, which is fetched already, is still to come: it is shown only, or
+    /// is to be repeated. When the run goes on it is not fetched a second time.
+    pub(crate) fn keep_fetched(&mut self, len: u8) {
+        let within = self.segs[CS].base.wrapping_add(self.eip) & 0xfff;
+        if within + len as u32 > 0x1000
+            && let Some(second) = self.fetch_page
+        {
+            self.fetch_page = self.crossed_from;
+            self.fetched_ahead = Some((self.eip, second));
+        }
     }
 
     /// Decodes the instruction at `eip`, whose bytes lie on both sides of a page boundary; the second page is the

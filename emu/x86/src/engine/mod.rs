@@ -169,6 +169,7 @@ impl<B: Bus, O: Observer> Processor<B, O> {
         }
     }
 
+    /// Drops the blocks whose bytes were written, by whomever: before any block is looked for.
     fn drop_written(cpu: &mut Cpu<B, O>, cache: &mut Cache<B, O>) {
         for write in cpu.bus.ram_mut().take_code_writes() {
             cache.drop_written(write, cpu.bus.ram_mut());
@@ -218,14 +219,20 @@ impl<B: Bus, O: Observer> Processor<B, O> {
         let single_step = cpu.flags.tf();
         // everything that brought us here looks again after each instruction
         let alone = single_step || resume || held != Shadow::None || cpu.dr[7] & (0xff | DR7_GD) != 0;
+        let retired = cpu.retired;
         let result = self.run_block(if alone { 1 } else { u64::MAX });
         let cpu = &mut self.cpu;
+        let stopped_before = O::ACTIVE && result.is_ok() && cpu.retired == retired;
         if result.is_err() {
             cpu.debug_trap = 0;
-            if resume {
-                cpu.flags.set(flags::RF, flags::RF);
-            }
-        } else if single_step && cpu.shadow != Shadow::MovSs && !cpu.no_step_trap {
+        }
+        if resume && (result.is_err() || stopped_before) {
+            cpu.flags.set(flags::RF, flags::RF);
+        }
+        if stopped_before {
+            // the onlooker stopped the run before the instruction: it is still to come, under all that holds for it
+            cpu.shadow = held;
+        } else if result.is_ok() && single_step && cpu.shadow != Shadow::MovSs && !cpu.no_step_trap {
             cpu.debug_trap |= DR6_BS;
         }
         result
@@ -271,11 +278,8 @@ impl<B: Bus, O: Observer> Processor<B, O> {
         let count = cpu.within_code_limit(ops, len, budget)?;
         cpu.block_eip = cpu.eip;
         cpu.leave = false;
-        let result = run_ops(cpu, &ops[..count]);
-        if cpu.bus.ram().code_was_written() {
-            Self::drop_written(cpu, &mut self.cache);
-        }
-        result
+        cpu.unkept = scratch.is_some();
+        run_ops(cpu, &ops[..count])
     }
 }
 
@@ -288,6 +292,7 @@ fn run_ops<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, ops: &[Op<B, O>]) -> Result
             cpu.eip = cpu.ip(op);
             cpu.show_instruction(op.len);
             if cpu.observer.wants_stop() {
+                cpu.keep_fetched(op.len);
                 cpu.retired += n as u64;
                 cpu.done = 0;
                 return Ok(());
@@ -330,7 +335,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
 
     /// How many iterations of a repeated string instruction may run before the engine must look up (at least 1).
     pub fn iterations_allowed(&self) -> u64 {
-        if self.flags.tf() || self.dr[7] & 0xff != 0 {
+        if self.flags.tf() || self.dr[7] & 0xff != 0 || self.unkept {
             return 1;
         }
         self.horizon.saturating_sub(self.retired_now()).max(1)

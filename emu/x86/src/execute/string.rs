@@ -73,8 +73,14 @@ fn repeat<B: Bus, O: Observer, S: Operation, W: Width>(cpu: &mut Cpu<B, O>, op: 
         return Ok(());
     }
     let mut allowed = cpu.iterations_allowed();
+    let mut resumes = false;
     loop {
-        S::iterate::<B, O, W>(cpu, op)?;
+        if let Err(raised) = S::iterate::<B, O, W>(cpu, op) {
+            if resumes {
+                cpu.flags.set(flags::RF, flags::RF);
+            }
+            return Err(raised);
+        }
         count -= 1;
         let ecx = cpu.regs.dword(ECX) & !mask | count;
         cpu.regs.set_dword(ECX, ecx);
@@ -87,8 +93,10 @@ fn repeat<B: Bus, O: Observer, S: Operation, W: Width>(cpu: &mut Cpu<B, O>, op: 
         if allowed == 0 || cpu.must_leave() {
             cpu.eip = cpu.ip(op);
             cpu.flags.set(flags::RF, flags::RF);
+            cpu.keep_fetched(op.len);
             return Ok(());
         }
+        resumes = true;
         // this iteration is retired; the last one is counted by the engine
         cpu.count_iterations(1);
         if O::ACTIVE {

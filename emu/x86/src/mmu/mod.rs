@@ -337,8 +337,14 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
     /// Drops what the front table and the fetch page hold; the TLB stays as it is.
     pub fn forget_front(&mut self) {
         self.front.flush();
-        self.fetch_page = None;
+        self.forget_fetches();
         self.leave_block();
+    }
+
+    /// Discards what was fetched: the next instruction asks the TLB again.
+    pub(crate) fn forget_fetches(&mut self) {
+        self.fetch_page = None;
+        self.fetched_ahead = None;
     }
 
     /// MOV CR3 and task switches: everything but global entries goes; with the `tagged` what-if, nothing does but what

@@ -53,7 +53,7 @@ pub fn instructions(case: &Case, big: bool, eip: u32) -> Vec<Instruction> {
 }
 
 /// EFLAGS bits from iced-x86's.
-fn eflags_of(bits: u32) -> u32 {
+pub fn eflags_of(bits: u32) -> u32 {
     const PAIRS: [(u32, u32); 9] = [
         (RflagsBits::CF, 1 << 0),
         (RflagsBits::PF, 1 << 2),

@@ -10,6 +10,7 @@ pub mod generate;
 pub mod native;
 pub mod ours;
 pub mod search;
+pub mod vector;
 pub mod world;
 
 pub use pagewalk_x86::random;

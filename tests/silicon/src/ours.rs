@@ -29,6 +29,18 @@ pub enum Dropped {
     Unimplemented,
 }
 
+impl Dropped {
+    /// One clause for figures and errors.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Dropped::TouchesRunner => "it touches what the native runner keeps for itself",
+            Dropped::SystemCall => "it asks the kernel for something",
+            Dropped::Endless => "it runs too long",
+            Dropped::Unimplemented => "it has an instruction that pagewalk does not implement",
+        }
+    }
+}
+
 /// What pagewalk made of a case.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Run {

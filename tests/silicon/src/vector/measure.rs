@@ -37,8 +37,8 @@ pub fn of_case(place: String, world: &World, case: &Case, everything: bool) -> V
         matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
     });
     let mut before = State { memory: case.memory.clone(), ..State::default() };
-    for n in 0..8 {
-        if everything || case.regs[n] != 0 || read[n] != 0 {
+    for (n, read) in read.into_iter().enumerate() {
+        if everything || case.regs[n] != 0 || read != 0 {
             before.regs[n] = Bits::all(case.regs[n]);
         }
     }

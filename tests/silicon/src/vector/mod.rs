@@ -6,6 +6,7 @@
 mod check;
 mod measure;
 mod names;
+mod oracles;
 mod parse;
 mod print;
 
@@ -19,6 +20,7 @@ use crate::random::Random;
 use crate::world::{CODE, Descriptor, FLAT_CODE, FLAT_DATA, Kind, World};
 
 pub use measure::{measure, of_case};
+pub use oracles::Oracles;
 pub use parse::{ParseError, parse, parse_file};
 
 /// The status flags, which are unspecified where a vector does not list them; all other flags are then clear.
@@ -198,4 +200,31 @@ pub fn uses_fpu(world: &World, case: &Case) -> bool {
             })
             || matches!(instruction.mnemonic(), iced_x86::Mnemonic::Ldmxcsr | iced_x86::Mnemonic::Stmxcsr)
     })
+}
+
+/// Whether the processor of the host has what a vector's instructions need.
+pub fn host_has(vector: &Vector) -> bool {
+    let (world, case) = (vector.world(Filling::Zeros), vector.case(Filling::Zeros));
+    instructions(&case, world.is_big(case.selectors[1]), world.eip(&case))
+        .iter()
+        .flat_map(|instruction| instruction.cpuid_features())
+        .all(|feature| detected(*feature))
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn detected(feature: CpuidFeature) -> bool {
+    match feature {
+        CpuidFeature::POPCNT => std::is_x86_feature_detected!("popcnt"),
+        CpuidFeature::LZCNT => std::is_x86_feature_detected!("lzcnt"),
+        CpuidFeature::BMI1 => std::is_x86_feature_detected!("bmi1"),
+        CpuidFeature::BMI2 => std::is_x86_feature_detected!("bmi2"),
+        CpuidFeature::MOVBE => std::is_x86_feature_detected!("movbe"),
+        CpuidFeature::ADX => std::is_x86_feature_detected!("adx"),
+        _ => true,
+    }
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+fn detected(_: CpuidFeature) -> bool {
+    false
 }

@@ -200,7 +200,9 @@ static void install(int signal)
         u32 flags;
         void (*restorer)(void);
         u32 mask[2];
-    } action = { on_signal, 0x4 | 0x04000000 | 0x08000000 | 0x40000000, restorer, { 0, 0 } };
+    } action = { on_signal, 0, restorer, { 0, 0 } };
+    /* SA_RESTART for the timer that ticks while a batch is read */
+    action.flags = 0x4 | 0x04000000 | 0x08000000 | 0x10000000 | 0x40000000;
     require(call(__NR_rt_sigaction, signal, (u32)&action, 0, 8, 0) == 0, 23);
 }
 

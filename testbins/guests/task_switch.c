@@ -1,33 +1,13 @@
 // Hardware task switching: JMP, CALL, interrupt through a task gate, IRET with NT; 32- and 16-bit TSS; busy bits, back link,
 // NT, TS, CR3, LDT, T bit, DR7; and every refusal. SDM 3A "Task Management", above all "Task Switching" and its table of
 // checks, "Task Linking"; SDM 2A "CALL" and "INT n", TASK-GATE and TASK-STATE-SEGMENT in Operation.
-#include "lib/guest.h"
+#include "lib/tasks.h"
 
-#define TA SCRATCH(0)
-#define TB SCRATCH(1) // 108h
-#define GATE SCRATCH(3)
 #define SEG SCRATCH(4)
 #define STACK16 SCRATCH(5)
-#define HANDLER(n) SCRATCH(16 + (n)) // the TSS behind the task gate of #TS, #NP, #SS, #GP
-#define VEC 0x50
 
-struct tss16 {
-    u16 link, sp0, ss0, sp1, ss1, sp2, ss2, ip, flags, ax, cx, dx, bx, sp, bp, si, di, es, cs, ss, ds, ldt, beyond;
-};
-
-__attribute__((used)) static struct {
-    u32 offset;
-    u16 selector;
-} __attribute__((packed)) far_pointer;
-static struct tss32 a, b, handlers[4];
-static struct tss16 small;
-static u32 stacks[4][256], handler_stacks[4][64];
 static u32 directory2[1024] __attribute__((aligned(4096)));
 
-CODE(far_jump, "ljmp *far_pointer");
-CODE(far_call, "lcall *far_pointer");
-CODE(int_50, "int $0x50");
-CODE(iret_, "iretl");
 CODE(call_then_home, "lcall *far_pointer; movl $0x600d, %eax");
 CODE(int_then_home, "int $0x50; movl $0x600d, %eax");
 CODE(call_b_then_return, "lcall $0x108, $0; orl $4, log; iretl; orl $16, log; iretl");
@@ -37,17 +17,6 @@ CODE(read_window, "movl 0x40000000, %eax");
 CODE(hlt_, "hlt");
 __attribute__((used)) static u32 log;
 
-static void prepare(struct tss32 *t, u32 ring, void (*at)(void), u32 stack) {
-    static const u16 code[4] = {KCODE, CODE1, CODE2, UCODE}, data[4] = {KDATA, DATA1, DATA2, UDATA};
-    memset(t, 0, sizeof *t);
-    t->eip = (u32)at, t->cs = code[ring], t->ss = t->ds = t->es = t->fs = t->gs = data[ring];
-    t->esp = (u32)stacks[stack] + sizeof stacks[stack];
-    t->eflags = 2, t->cr3 = cr3(), t->iomap = 104;
-    t->ss0 = KDATA, t->esp0 = (u32)trap_stack_top, t->ss1 = DATA1, t->esp1 = (u32)stacks[3] + sizeof stacks[3];
-}
-
-#define HOME ((void (*)(void))ring_return)
-
 static u32 task_register(void) {
     u32 r = 0;
     asm volatile("str %w0" : "+r"(r));
@@ -55,19 +24,6 @@ static u32 task_register(void) {
 }
 
 static u32 busy(u32 selector) { return access_byte(selector) >> 1 & 1; }
-
-// Back to the first task, whatever happened; A and B available.
-static void reset(void) {
-    set(TA, desc((u32)&a, 103, A_TSS32, 0));
-    set(TB, desc((u32)&b, 103, A_TSS32, 0));
-    load_tr(TSS0);
-    asm volatile("lldt %w0; clts" ::"r"(0));
-    tss0.link = 0;
-    tss0.cr3 = cr3();
-    far_pointer.selector = TA, far_pointer.offset = 0xdeadbeef;
-    prepare(&a, 0, HOME, 0);
-    prepare(&b, 0, HOME, 1);
-}
 
 static void home(const char *name) { check_trap(name, RET_VECTOR, NO_ERROR, (u32)ring_return + 2); }
 
@@ -333,25 +289,6 @@ static void system_state(void) {
 }
 
 // ---- refusals ----
-
-// #TS, #NP, #SS and #GP are served by tasks of their own, so that it does not matter what state the fault found.
-static void task_handlers(int on) {
-    for (u32 n = 0; n < 4; n++) {
-        struct tss32 *t = &handlers[n];
-        memset(t, 0, sizeof *t);
-        u32 *top = &handler_stacks[n][64];
-        *--top = 2, *--top = KCODE, *--top = 0; // the frame that the stub will pop behind the error code
-        t->eip = stub(TS + n), t->cs = KCODE, t->ss = t->ds = t->es = t->fs = t->gs = KDATA;
-        t->esp = (u32)top, t->eflags = 2, t->cr3 = cr3(), t->iomap = 104;
-        set(HANDLER(n), desc((u32)t, 103, A_TSS32, 0));
-        if (on)
-            set_idt(TS + n, gate(HANDLER(n), 0, A_TASK, 0));
-        else
-            default_idt(TS + n);
-    }
-}
-
-enum { OLD_TASK = TSS0, NEW_TASK = TA };
 
 // Runs fn (EFLAGS as given) and expects the fault, in the old or in the new task.
 static void refused(const char *name, void (*fn)(void), int ring, u32 flags, u32 vector, u32 error, u32 task) {

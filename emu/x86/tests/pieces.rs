@@ -50,7 +50,7 @@ fn ends_the_same(
     };
     let mut first = machine(false, true);
     let end = first.run(MOST);
-    let mut check = |name: &str, mut machine: Processor<FlatBus, Stopper>, piece: u64| {
+    let check = |name: &str, mut machine: Processor<FlatBus, Stopper>, piece: u64| {
         let stop = loop {
             let to = machine.cpu.retired.saturating_add(piece).min(MOST);
             let stop = machine.run(to);

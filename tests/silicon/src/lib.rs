@@ -10,6 +10,7 @@ pub mod generate;
 pub mod native;
 pub mod ours;
 pub mod search;
+pub mod shrink;
 pub mod vector;
 pub mod world;
 

@@ -5,7 +5,7 @@
 
 mod check;
 mod measure;
-mod names;
+pub mod names;
 mod oracles;
 mod parse;
 mod print;

@@ -7,6 +7,7 @@ use pagewalk_silicon::case::End;
 use pagewalk_silicon::compare::Undefined;
 use pagewalk_silicon::generate;
 use pagewalk_silicon::search::{Figures, Found, Options};
+use pagewalk_silicon::shrink::shrink;
 
 /// The figures, as lists in Markdown.
 pub fn figures(options: &Options, figures: &Figures, elapsed: Duration) -> String {
@@ -72,6 +73,19 @@ pub fn figures(options: &Options, figures: &Figures, elapsed: Duration) -> Strin
 }
 
 /// A difference, shrunk unless it shall be shown as it was found.
-pub fn difference(found: &Found, _undefined: Undefined, _whole: bool) {
-    print!("{}", found.difference);
+pub fn difference(found: &Found, undefined: Undefined, whole: bool) {
+    if whole {
+        print!("{}", found.difference);
+        return;
+    }
+    match shrink(&found.world, &found.difference, undefined) {
+        Ok(shrunk) => {
+            print!("{}", shrunk.difference);
+            match &shrunk.vector {
+                Ok(vector) => println!("{vector}"),
+                Err(why) => println!("(no vector: {why})"),
+            }
+        }
+        Err(error) => println!("{}(not shrunk: {error:#})", found.difference),
+    }
 }

@@ -29,7 +29,7 @@ CODE(iret_, "iretl");
 
 static void prepare(struct tss32 *t, u32 ring, void (*at)(void), u32 stack) {
     static const u16 code[4] = {KCODE, CODE1, CODE2, UCODE}, data[4] = {KDATA, DATA1, DATA2, UDATA};
-    memset(t, 0, sizeof *t);
+    memset(t, 0, 104); // what a limit of 67h holds
     t->eip = (u32)at, t->cs = code[ring], t->ss = t->ds = t->es = t->fs = t->gs = data[ring];
     t->esp = (u32)stacks[stack] + sizeof stacks[stack];
     t->eflags = 2, t->cr3 = cr3(), t->iomap = 104;
@@ -53,7 +53,7 @@ static void reset(void) {
 static void task_handlers(int on) {
     for (u32 n = 0; n < 4; n++) {
         struct tss32 *t = &handlers[n];
-        memset(t, 0, sizeof *t);
+        memset(t, 0, 104); // what a limit of 67h holds
         u32 *top = &handler_stacks[n][64];
         *--top = 2, *--top = KCODE, *--top = 0; // the frame that the stub will pop behind the error code
         t->eip = stub(TS + n), t->cs = KCODE, t->ss = t->ds = t->es = t->fs = t->gs = KDATA;

@@ -27,6 +27,7 @@ pub mod execute;
 pub mod fault;
 pub mod flags;
 pub mod flat;
+pub mod float;
 pub mod frame;
 pub mod mmu;
 pub mod model;

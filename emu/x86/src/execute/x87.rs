@@ -1,10 +1,15 @@
-//! The x87 instructions that set, store and check state (SDM 1 "x87 FPU Execution Environment"), and in `values` the few
-//! that kernels probe the unit with; other arithmetic is not there yet and stops the run by name.
+//! x87. Here the instructions that set, store and check state (SDM 1 "x87 FPU Execution Environment"); values are moved,
+//! computed and compared by the modules below.
 //!
 //! Hardware: what reserved bits read as, how ES and B follow the flags and how tags are rebuilt on FLDENV and FRSTOR was
 //! measured on an AMD EPYC in 32-bit mode.
 
-mod values;
+mod arithmetic;
+mod compare;
+mod memory;
+mod partial;
+mod registers;
+mod stack;
 
 use iced_x86::{Code, CpuidFeature};
 
@@ -49,7 +54,13 @@ fn body<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
         Code::Fnsave_m108byte => fnsave::<B, O, u32>,
         Code::Frstor_m94byte => frstor::<B, O, u16>,
         Code::Frstor_m108byte => frstor::<B, O, u32>,
-        _ => return values::handler(shape),
+        _ => {
+            return arithmetic::handler(shape)
+                .or_else(|| memory::handler(shape))
+                .or_else(|| registers::handler(shape))
+                .or_else(|| compare::handler(shape))
+                .or_else(|| partial::handler(shape));
+        }
     })
 }
 
@@ -129,10 +140,6 @@ impl Fpu {
     fn initialize(&mut self) {
         let registers = self.registers;
         *self = Fpu { control: 0x37f, status: 0, tag: 0xffff, pointers: [0; 5], registers };
-    }
-
-    fn top(&self) -> usize {
-        (self.status >> 11 & 7) as usize
     }
 }
 
@@ -432,13 +439,13 @@ mod tests {
     }
 
     #[test]
-    fn arithmetic_is_nm_first_and_then_a_loud_stop() {
+    fn what_is_not_there_is_nm_first_and_then_a_loud_stop() {
         let mut cpu = cpu();
         cpu.cr0 |= CR0_TS;
-        assert_eq!(run(&mut cpu, &[0xd8, 0xc1]), Err(Fault::DeviceNotAvailable));
+        assert_eq!(run(&mut cpu, &[0xd9, 0xfe]), Err(Fault::DeviceNotAvailable));
         cpu.cr0 &= !CR0_TS;
-        let stopped = attempt(&mut cpu, &[0xd8, 0xc1]);
-        assert!(matches!(stopped, Err(Pending::Stop(Stop::Unimplemented { code: Code::Fadd_st0_sti, .. }))));
+        let stopped = attempt(&mut cpu, &[0xd9, 0xfe]);
+        assert!(matches!(stopped, Err(Pending::Stop(Stop::Unimplemented { code: Code::Fsin, .. }))));
     }
 
     #[test]

@@ -19,7 +19,7 @@ __attribute__((used)) static struct {
     u16 selector;
 } __attribute__((packed)) far_pointer;
 static struct tss32 a, b, handlers[4];
-static struct tss16 small;
+__attribute__((unused)) static struct tss16 small;
 static u32 stacks[4][256], handler_stacks[4][64];
 
 CODE(far_jump, "ljmp *far_pointer");
@@ -50,7 +50,7 @@ static void reset(void) {
 }
 
 // #TS, #NP, #SS and #GP are served by tasks of their own, so that it does not matter what state the fault found.
-static void task_handlers(int on) {
+__attribute__((unused)) static void task_handlers(int on) {
     for (u32 n = 0; n < 4; n++) {
         struct tss32 *t = &handlers[n];
         memset(t, 0, 104); // what a limit of 67h holds

@@ -74,8 +74,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Overwrites `size` bytes of the code.
+    /// Overwrites `size` bytes of the code, as far as they are there: its pages' end may have cut it off.
     pub fn set_code(&mut self, at: usize, size: usize, value: u32) {
-        self.case.code[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
+        for (byte, new) in self.case.code.iter_mut().skip(at).take(size).zip(value.to_le_bytes()) {
+            *byte = new;
+        }
     }
 }

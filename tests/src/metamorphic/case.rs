@@ -23,8 +23,8 @@ pub struct Case {
 /// The ways of a case that came to different ends.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
-    /// The smallest case that was found.
-    pub case: Case,
+    /// The smallest case that was found, as PAGEWALK_CASE takes it.
+    pub case: String,
     /// What differs in it, and its program.
     pub text: String,
 }
@@ -40,49 +40,90 @@ impl std::fmt::Display for Mismatch {
 /// Seed, features, instructions and dropped pieces: what PAGEWALK_CASE takes.
 impl std::fmt::Display for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#x}:{:#x}:{}:", self.seed, self.features.0, self.until)?;
-        let dropped: Vec<String> =
-            (0..self.dropped.len()).filter(|&n| self.dropped[n]).map(|n| n.to_string()).collect();
-        f.write_str(&dropped.join(","))
+        let dropped = list_dropped(&self.dropped);
+        write!(f, "{:#x}:{:#x}:{}:{dropped}", self.seed, self.features.0, self.until)
     }
 }
 
 impl std::str::FromStr for Case {
     type Err = String;
     fn from_str(text: &str) -> Result<Case, String> {
-        let wrong =
-            || format!("'{text}' is no case: a case is SEED:FEATURES:INSTRUCTIONS:DROPPED as it was printed");
-        let number = |text: &str| match text.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).map_err(|_| wrong()),
-            None => text.parse().map_err(|_| wrong()),
-        };
         let parts: Vec<&str> = text.split(':').collect();
-        let [seed, features, until, dropped] = parts[..] else { return Err(wrong()) };
-        let mut case = Case {
+        let [seed, features, until, dropped] = parts[..] else { return Err(no_case(text)) };
+        Ok(Case {
             seed: number(seed)?,
             features: Features(number(features)?),
             until: number(until)?,
-            dropped: vec![false; PIECES],
-        };
-        for piece in dropped.split(',').filter(|piece| !piece.is_empty()) {
-            let piece = number(piece)? as usize;
-            *case.dropped.get_mut(piece).ok_or_else(wrong)? = true;
-        }
-        Ok(case)
+            dropped: dropped_pieces(dropped)?,
+        })
     }
 }
 
 /// No program has more pieces.
-const PIECES: usize = 40;
+pub const NUMBER_OF_PIECES: usize = 40;
+
+/// What is wrong with a text that is no case.
+pub fn no_case(text: &str) -> String {
+    format!("'{text}' is no case: PAGEWALK_CASE takes what was printed for one")
+}
+
+/// A number, hexadecimal after 0x.
+pub fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| no_case(text))
+}
+
+/// The numbers of pieces that are NOPs, between commas; and from that text.
+pub fn list_dropped(dropped: &[bool]) -> String {
+    let numbers: Vec<String> = (0..dropped.len()).filter(|&n| dropped[n]).map(|n| n.to_string()).collect();
+    numbers.join(",")
+}
+
+/// See [`list_dropped`].
+pub fn dropped_pieces(text: &str) -> Result<Vec<bool>, String> {
+    let mut dropped = vec![false; NUMBER_OF_PIECES];
+    for piece in text.split(',').filter(|piece| !piece.is_empty()) {
+        *dropped.get_mut(number(piece)? as usize).ok_or_else(|| no_case(text))? = true;
+    }
+    Ok(dropped)
+}
+
+/// The cases that are smaller than one in some way, the smallest first.
+pub type Smaller<'a, C> = &'a dyn Fn(&C) -> Vec<C>;
+
+/// Makes a case smaller: takes the first smaller one that fails too, of each kind in turn, as long as there is one.
+pub fn shrink_by<C>(case: C, kinds: &[Smaller<'_, C>], fails: &dyn Fn(&C) -> bool) -> C
+where
+    C: Clone + PartialEq,
+{
+    let mut best = case;
+    loop {
+        let before = best.clone();
+        for kind in kinds {
+            while let Some(smaller) =
+                kind(&best).into_iter().find(|smaller| *smaller != best && fails(smaller))
+            {
+                best = smaller;
+            }
+        }
+        if best == before {
+            return best;
+        }
+    }
+}
 
 impl Case {
     /// The case of a seed.
     pub fn draw(seed: u64) -> Case {
         let until = 60 + stream(seed, 500).below(260) as u64;
-        Case { seed, features: Features::draw(seed), until, dropped: vec![false; PIECES] }
+        Case { seed, features: Features::draw(seed), until, dropped: vec![false; NUMBER_OF_PIECES] }
     }
 
-    fn plan(&self) -> Plan {
+    /// What it starts from.
+    pub fn plan(&self) -> Plan {
         plan(self.seed, self.features, &self.dropped)
     }
 
@@ -97,8 +138,10 @@ impl Case {
         coverage.walks += counters.walks;
         coverage.faults += counters.faults;
         coverage.dropped += end.processor.cache_figures().1;
-        for (sum, count) in coverage.deliveries.iter_mut().zip(end.processor.cpu.deliveries.iter()) {
-            *sum += count;
+        for (vector, &count) in
+            end.processor.cpu.deliveries.iter().enumerate().filter(|(_, count)| **count > 0)
+        {
+            *coverage.deliveries.entry(vector as u8).or_default() += count;
         }
         let kind = match end.stops.last() {
             Some((_, Stop::Halted)) => 1,
@@ -148,40 +191,28 @@ impl Case {
         let failing = Way::ALL.into_iter().find(|&way| self.fails(way, prepare).is_some());
         let Some(way) = failing else {
             let text = format!("{what}\n(only when the ways are run one after the other)");
-            return Mismatch { case: self.clone(), text };
+            return Mismatch { case: self.to_string(), text };
         };
-        let mut best = self.clone();
-        loop {
-            let before = best.clone();
-            for until in 1..best.until {
-                let smaller = Case { until, ..best.clone() };
-                if smaller.fails(way, prepare).is_some() {
-                    best = smaller;
-                    break;
-                }
-            }
-            for &feature in Feature::ALL.iter().filter(|&&feature| self.features.has(feature)) {
-                let smaller = Case { features: best.features.without(feature), ..best.clone() };
-                if smaller != best && smaller.fails(way, prepare).is_some() {
-                    best = smaller;
-                }
-            }
-            for piece in 0..PIECES {
-                let mut smaller = best.clone();
+        let shorter = |case: &Case| (1..case.until).map(|until| Case { until, ..case.clone() }).collect();
+        let plainer = |case: &Case| {
+            let with = Feature::ALL.iter().filter(|&&feature| case.features.has(feature));
+            with.map(|&f| Case { features: case.features.without(f), ..case.clone() }).collect()
+        };
+        let smaller = |case: &Case| {
+            let without = |piece| {
+                let mut smaller: Case = case.clone();
                 smaller.dropped[piece] = true;
-                if smaller != best && smaller.fails(way, prepare).is_some() {
-                    best = smaller;
-                }
-            }
-            if best == before {
-                break;
-            }
-        }
+                smaller
+            };
+            (0..NUMBER_OF_PIECES).filter(|&piece| !case.dropped[piece]).map(without).collect()
+        };
+        let fails = |case: &Case| case.fails(way, prepare).is_some();
+        let best = shrink_by(self.clone(), &[&shorter, &plainer, &smaller], &fails);
         let text = best.fails(way, prepare).unwrap_or(what);
         let last = best.last_words(prepare);
         Mismatch {
             text: format!("{}\nthe last that an onlooker is told of it:\n{last}\n{text}", best.describe()),
-            case: best,
+            case: best.to_string(),
         }
     }
 
@@ -211,24 +242,30 @@ impl Case {
             state.regs.dword(4),
             state.regs.all()
         );
-        let bitness = if plan.style == Style::Flat { 32 } else { 16 };
-        let mut formatter = IntelFormatter::new();
-        for (at, bytes) in &plan.program.pieces {
-            if bytes.iter().all(|&byte| byte == 0x90) {
-                continue;
-            }
-            let mut decoder = Decoder::with_ip(bitness, bytes, *at as u64, DecoderOptions::NONE);
-            while decoder.can_decode() {
-                let instruction = decoder.decode();
-                let start = (instruction.ip() - *at as u64) as usize;
-                let mut line = String::new();
-                formatter.format(&instruction, &mut line);
-                let code = &bytes[start..start + instruction.len().max(1)];
-                text += &format!("{:8x} {:<30} {line}\n", instruction.ip(), hex(code));
-            }
-        }
-        text
+        text + &listing(&plan)
     }
+}
+
+/// The program in words.
+pub fn listing(plan: &Plan) -> String {
+    let mut text = String::new();
+    let bitness = if matches!(plan.style, Style::Flat | Style::Isolated) { 32 } else { 16 };
+    let mut formatter = IntelFormatter::new();
+    for (at, bytes) in &plan.program.pieces {
+        if bytes.iter().all(|&byte| byte == 0x90) {
+            continue;
+        }
+        let mut decoder = Decoder::with_ip(bitness, bytes, *at as u64, DecoderOptions::NONE);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            let start = (instruction.ip() - *at as u64) as usize;
+            let mut line = String::new();
+            formatter.format(&instruction, &mut line);
+            let code = &bytes[start..start + instruction.len().max(1)];
+            text += &format!("{:8x} {:<30} {line}\n", instruction.ip(), hex(code));
+        }
+    }
+    text
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -11,6 +11,8 @@ use super::layout::*;
 pub enum Style {
     /// Protected mode, code segments of 32 bits at base 0.
     Flat,
+    /// The same, but every segment begins elsewhere: offsets of data are those of [`DATA`].
+    Isolated,
     /// Protected mode, 16-bit code at [`CODE`].
     Protected16,
     /// Real or virtual-8086 mode, CS at [`CODE`].
@@ -50,7 +52,7 @@ const NOP: u8 = 0x90;
 
 impl Writer {
     pub fn wide(&self) -> bool {
-        self.style == Style::Flat
+        matches!(self.style, Style::Flat | Style::Isolated)
     }
 
     pub fn bitness(&self) -> u32 {
@@ -101,7 +103,7 @@ impl Writer {
     /// An offset for an operand, in whatever segment it may be.
     pub fn offset(&self, random: &mut Random) -> u32 {
         let linear = self.somewhere(random);
-        if self.wide() { linear } else { linear & 0xffff }
+        if self.style == Style::Flat { linear } else { linear & 0xffff }
     }
 
     /// How a linear address is reached: a segment prefix, and the offset.
@@ -239,7 +241,7 @@ impl Writer {
                     push(value);
                 }
             }
-            Style::Flat => {
+            Style::Flat | Style::Isolated => {
                 for value in [data32(self.ring) as u32, top, 0x202, code32(self.ring) as u32, self.start] {
                     push(value);
                 }

@@ -12,6 +12,7 @@ mod features;
 mod instruction;
 mod layout;
 mod pieces;
+mod position;
 mod state;
 mod tables;
 mod watcher;
@@ -19,8 +20,12 @@ mod ways;
 
 pub use bus::World;
 pub use case::{Case, Mismatch};
+pub use pieces::raw_bytes;
+pub use position::Places;
 pub use state::{Plan, install};
 pub use ways::{Prepare, Way};
+
+use std::collections::BTreeMap;
 
 use pagewalk_x86::random::Random;
 
@@ -32,7 +37,7 @@ pub struct Coverage {
     /// Instructions of the first way.
     pub instructions: u64,
     /// Exceptions and interrupts delivered by it, by vector.
-    pub deliveries: Vec<u64>,
+    pub deliveries: BTreeMap<u8, u64>,
     /// TLB hits and walks, and walks that ended in a fault.
     pub hits: u64,
     /// See above.
@@ -48,7 +53,7 @@ pub struct Coverage {
 /// Runs random cases from a seed until their programs have retired so many instructions.
 pub fn check(seed: u64, instructions: u64, prepare: impl Prepare) -> Result<Coverage, Mismatch> {
     let mut random = Random::new(seed);
-    let mut coverage = Coverage { deliveries: vec![0; 256], ..Coverage::default() };
+    let mut coverage = Coverage::default();
     while coverage.instructions < instructions {
         let case = Case::draw(random.bits());
         if let Err(what) = case.check(&prepare, &mut coverage) {
@@ -56,4 +61,20 @@ pub fn check(seed: u64, instructions: u64, prepare: impl Prepare) -> Result<Cove
         }
     }
     Ok(coverage)
+}
+
+/// Runs random programs at different places until they have retired so many instructions at the first of each.
+pub fn check_positions(seed: u64, instructions: u64, prepare: impl Prepare) -> Result<u64, Mismatch> {
+    let mut random = Random::new(seed);
+    let mut retired = 0;
+    while retired < instructions {
+        let places = Places::draw(random.bits());
+        retired += places.check(&prepare).map_err(|_| places.shrink(&prepare))?;
+    }
+    Ok(retired)
+}
+
+/// The state, memory and program of a seed.
+pub fn random_plan(seed: u64) -> Plan {
+    Case::draw(seed).plan()
 }

@@ -10,6 +10,48 @@ use super::layout::*;
 /// A kind of piece: what a case must have for it, how often it is drawn, and what writes it.
 type Kind = (Option<Feature>, u32, fn(&Writer, &mut Random) -> Piece);
 
+/// Random bytes behind the beginning of an instruction that chance would seldom make.
+pub fn raw_bytes(random: &mut Random) -> Vec<u8> {
+    const HINTS: [&[u8]; 32] = [
+        &[0x0f],
+        &[0x66],
+        &[0x67],
+        &[0xf3],
+        &[0xf2],
+        &[0xf0],
+        &[0x2e],
+        &[0x36],
+        &[0x0f, 0x00],
+        &[0x0f, 0x01],
+        &[0x0f, 0x20],
+        &[0x0f, 0x21],
+        &[0x0f, 0x22],
+        &[0x0f, 0x23],
+        &[0x0f, 0x30],
+        &[0x0f, 0x34],
+        &[0x0f, 0x38],
+        &[0x0f, 0xab],
+        &[0x0f, 0xae],
+        &[0x0f, 0xb1],
+        &[0x0f, 0xba],
+        &[0x0f, 0xc7],
+        &[0xc4, 0xe2],
+        &[0xc8],
+        &[0xcd],
+        &[0xcf],
+        &[0x8e],
+        &[0x9d],
+        &[0xd2],
+        &[0xf4],
+        &[0xf7],
+        &[0xff],
+    ];
+    let mut bytes = random.pick(&HINTS).to_vec();
+    let more = 1 + random.below(12) as usize;
+    bytes.extend((0..more).map(|_| random.dword() as u8));
+    bytes
+}
+
 impl Writer {
     /// One piece.
     pub fn piece(&self, random: &mut Random) -> Piece {
@@ -92,34 +134,7 @@ impl Writer {
     }
 
     fn raw(&self, random: &mut Random) -> Piece {
-        const HINTS: [&[u8]; 22] = [
-            &[0x0f],
-            &[0x66],
-            &[0x67],
-            &[0xf3],
-            &[0xf2],
-            &[0xf0],
-            &[0x0f, 0x01],
-            &[0x0f, 0x00],
-            &[0x0f, 0xc7],
-            &[0x0f, 0xae],
-            &[0xc4, 0xe2],
-            &[0x0f, 0x20],
-            &[0x0f, 0x22],
-            &[0xff],
-            &[0xf7],
-            &[0x8e],
-            &[0xcf],
-            &[0xcd],
-            &[0x0f, 0x38],
-            &[0x2e],
-            &[0x0f, 0xba],
-            &[0x0f, 0x23],
-        ];
-        let mut bytes = random.pick(&HINTS).to_vec();
-        let more = 1 + random.below(12) as usize;
-        bytes.extend((0..more).map(|_| random.dword() as u8));
-        Piece { bytes, ..Piece::default() }
+        Piece { bytes: raw_bytes(random), ..Piece::default() }
     }
 
     fn strings(&self, random: &mut Random) -> Piece {

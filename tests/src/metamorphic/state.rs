@@ -5,7 +5,7 @@ use pagewalk_x86::bus::Bus;
 use pagewalk_x86::control::*;
 use pagewalk_x86::cpu::{Cpu, State};
 use pagewalk_x86::flags;
-use pagewalk_x86::mmu::tlb::{Geometry, Policy};
+use pagewalk_x86::mmu::tlb::{FlushCause, Geometry, Policy};
 use pagewalk_x86::mmu::walk::{Access, Kind, Privilege};
 use pagewalk_x86::model::{ALL, MAX, Model};
 use pagewalk_x86::observe::{Asker, Observer};
@@ -14,6 +14,7 @@ use pagewalk_x86::regs::ESP;
 use pagewalk_x86::segment::{CS, DS, Descriptor, ES, FS, GS, SS, Segment, TableRegister};
 
 use super::bus::{Event, World};
+use super::case::NUMBER_OF_PIECES;
 use super::code::{Program, Style, Writer};
 use super::features::{Feature, Features, stream};
 use super::layout::*;
@@ -43,7 +44,7 @@ pub struct Plan {
 }
 
 /// The numbers of the purposes that random numbers are drawn for.
-mod purpose {
+pub mod purpose {
     pub const STATE: u64 = 200;
     pub const MEMORY: u64 = 201;
     pub const TABLES: u64 = 202;
@@ -86,7 +87,7 @@ pub fn plan(seed: u64, features: Features, dropped: &[bool]) -> Plan {
         (true, false) => CODE + 0x1000 - start.below(0x200),
         _ => CODE + 0x100,
     };
-    let writer = Writer { style, features, count: 40, ring, start: entry };
+    let writer = Writer { style, features, count: NUMBER_OF_PIECES, ring, start: entry };
 
     let mut control = random(purpose::CONTROL);
     let (cr0, cr4, efer) = control_registers(features, &model, real, &mut control);
@@ -364,7 +365,8 @@ fn random_access(random: &mut Random, ring: u32) -> Access {
     }
 }
 
-fn events(features: Features, random: &mut Random) -> Vec<(u64, Event)> {
+/// What comes from outside.
+pub fn events(features: Features, random: &mut Random) -> Vec<(u64, Event)> {
     let mut events = Vec::new();
     if features.has(Feature::Interrupts) {
         for _ in 0..1 + random.below(6) {
@@ -408,9 +410,11 @@ impl Plan {
     }
 }
 
-/// Puts registers, TLB and what is stale into a processor whose memory holds the plan's.
+/// Puts registers, TLB and what is stale into a processor whose memory holds the plan's. Time goes on.
 pub fn install<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, plan: &Plan) {
-    cpu.state = plan.state.clone();
+    let (retired, clock, delivered_at) = (cpu.retired, cpu.clock, cpu.delivered_at);
+    cpu.state = State { retired, clock, delivered_at, ..plan.state.clone() };
+    cpu.flush_tlb_all(FlushCause::Reset);
     cpu.update_context();
     for &(linear, access) in &plan.prefill {
         let asker = if access.kind == Kind::Fetch { Asker::Fetch { eip: linear } } else { Asker::Tss };

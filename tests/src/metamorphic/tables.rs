@@ -128,7 +128,7 @@ pub fn descriptors(image: &mut Image, features: Features, random: &mut Random) {
 }
 
 /// Whether the exception pushes an error code.
-fn has_code(vector: u32) -> bool {
+pub fn has_code(vector: u32) -> bool {
     matches!(vector, 8 | 10..=14 | 17)
 }
 

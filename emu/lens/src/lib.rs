@@ -14,6 +14,7 @@ pub mod picture;
 pub mod qemu;
 pub mod record;
 pub mod stats;
+pub mod tables;
 pub mod text;
 pub mod trace;
 

@@ -11,7 +11,7 @@ use pagewalk_x86::model::Model;
 use serde_json::json;
 
 use super::bus::FedBus;
-use super::memory::{self, Tables};
+use super::memory;
 use super::pair::{Pair, Parted};
 use super::report::{Difference, Kind};
 use super::watch::Watch;
@@ -20,6 +20,7 @@ use crate::qemu::dump::Dump;
 use crate::qemu::process::Log;
 use crate::qemu::stream::{Event, MARKER, Stream};
 use crate::qemu::{Error, Qemu, Spec, layout, probe};
+use crate::tables::Tables;
 
 /// How often the caller hears of progress, and QEMU's answers are looked for.
 const LOOK_UP: u64 = 1 << 12;

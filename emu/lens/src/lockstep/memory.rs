@@ -1,24 +1,16 @@
 //! All of memory compared, at a point where both stand still.
 
-use std::collections::BTreeSet;
-
-use pagewalk_x86::bus::{Bus, Phys};
-use pagewalk_x86::control::{CR0_PG, CR4_PAE};
+use pagewalk_x86::bus::Bus;
 
 use super::known;
 use super::pair::Pair;
-use crate::picture::peek_phys;
-use crate::qemu::dump::Dump;
 use crate::qemu::{Error, Qemu};
+use crate::tables::Tables;
 
 /// How much is read and compared at once.
 const PIECE: usize = 1 << 20;
 /// How many differing places are told.
 const MOST: usize = 64;
-/// Accessed and dirty, in any page-table entry.
-const PAGE_BITS: u32 = 0x60;
-/// The accessed bit in the upper half of a descriptor.
-const DESCRIPTOR_ACCESSED: u32 = 0x100;
 
 /// Four bytes of memory that differ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,63 +21,6 @@ pub struct Place {
     pub ours: u32,
     /// QEMU's.
     pub theirs: u32,
-}
-
-/// Page tables and descriptor tables that were in use.
-#[derive(Clone, Debug, Default)]
-pub struct Tables {
-    /// Frames of page tables of all levels.
-    frames: BTreeSet<u64>,
-    /// GDTs and LDTs: linear base and limit, and CR3 at the time.
-    descriptors: BTreeSet<(u32, u32)>,
-    last: (u32, u32, u32, u32),
-}
-
-impl Tables {
-    /// Notes the tables that are in use now, if they are others than before.
-    pub fn note(&mut self, dump: &Dump, bus: &impl Bus) {
-        let [cr0, _, _, cr3, cr4] = dump.cr;
-        let now = (cr0 & CR0_PG, cr3, cr4, dump.gdt.0 ^ dump.ldtr.base);
-        if now == self.last {
-            return;
-        }
-        self.last = now;
-        self.descriptors.insert(dump.gdt);
-        self.descriptors.insert((dump.ldtr.base, dump.ldtr.limit));
-        if cr0 & CR0_PG != 0 {
-            self.collect(bus, cr3, cr4 & CR4_PAE != 0);
-        }
-    }
-
-    /// Follows the tables in use once more, as they are now.
-    pub fn refresh(&mut self, dump: &Dump, bus: &impl Bus) {
-        self.last = (0, 0, 0, 0);
-        self.note(dump, bus);
-    }
-
-    fn collect(&mut self, bus: &impl Bus, cr3: u32, pae: bool) {
-        let entries = |table: u64, count: u64, bytes: u32| {
-            (0..count).filter_map(move |n| peek_phys(bus, Phys(table + n * bytes as u64), bytes))
-        };
-        // present, and leading to a table rather than to a large page
-        let leads_on = |entry: &u64| entry & 0x81 == 1;
-        let directories: Vec<u64> = if pae {
-            let table = cr3 as u64 & !31;
-            self.frames.insert(table >> 12);
-            entries(table, 4, 8)
-                .filter(|entry| entry & 1 != 0)
-                .map(|entry| entry & 0xf_ffff_ffff_f000)
-                .collect()
-        } else {
-            vec![cr3 as u64 & !0xfff]
-        };
-        let (count, bytes) = if pae { (512, 8) } else { (1024, 4) };
-        for directory in directories {
-            self.frames.insert(directory >> 12);
-            let tables = entries(directory, count, bytes).filter(leads_on);
-            self.frames.extend(tables.map(|entry| (entry & 0xf_ffff_ffff_f000) >> 12));
-        }
-    }
 }
 
 /// Compares all RAM. Differences that are known are levelled: ours takes QEMU's bytes.
@@ -147,19 +82,11 @@ pub fn take(pair: &mut Pair, qemu: &Qemu) -> Result<(), Error> {
 /// The known deviation that a difference comes from.
 fn explain(pair: &Pair, place: Place, tables: &Tables) -> Option<&'static str> {
     let changed = place.ours ^ place.theirs;
-    if changed & !PAGE_BITS == 0 && tables.frames.contains(&(place.offset >> 12)) {
+    if tables.differ_in_page_bits(place.offset, changed) {
         return Some(known::PAGE_BITS);
     }
-    if changed == DESCRIPTOR_ACCESSED {
-        let within = |&(base, limit): &(u32, u32)| {
-            (0..=limit.min(0xffff) & !7).step_by(8).any(|at| {
-                let upper = pair.ours.cpu.peek(base.wrapping_add(at + 4));
-                upper.is_some_and(|phys| phys.0 == place.offset)
-            })
-        };
-        if tables.descriptors.iter().any(within) {
-            return Some(known::ACCESSED);
-        }
+    if tables.differ_in_accessed_bit(place.offset, changed, &pair.ours.cpu) {
+        return Some(known::ACCESSED);
     }
     pair.tainted(place.offset)
 }

@@ -52,6 +52,10 @@ pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
 trait Operation {
     /// It sets ZF, and REPE and REPNE look at it.
     const COMPARES: bool = false;
+    /// What is asked for even where there is nothing to repeat.
+    fn permit<B: Bus, O: Observer, W: Width>(_cpu: &mut Cpu<B, O>) -> Exec {
+        Ok(())
+    }
     /// Checks, acts, and moves the index registers on.
     fn iterate<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec;
 }
@@ -69,6 +73,7 @@ fn repeat<B: Bus, O: Observer, S: Operation, W: Width>(cpu: &mut Cpu<B, O>, op: 
     let mask = op.address_mask;
     let mut count = cpu.regs.dword(ECX) & mask;
     if count == 0 {
+        S::permit::<B, O, W>(cpu)?;
         cpu.eip = cpu.next_ip(op);
         return Ok(());
     }
@@ -208,9 +213,14 @@ impl Operation for Stos {
     }
 }
 
-/// INS: the port's permission first, then the destination, then the port is read.
+/// INS: the port's permission first (Hardware: also where the count is 0; AMD EPYC), then the destination, then the port
+/// is read.
 struct Ins;
 impl Operation for Ins {
+    fn permit<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>) -> Exec {
+        cpu.require_port::<W>(cpu.regs.word(EDX))
+    }
+
     #[inline(always)]
     fn iterate<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
         let port = cpu.regs.word(EDX);
@@ -225,9 +235,13 @@ impl Operation for Ins {
     }
 }
 
-/// OUTS: the port's permission first, then the source.
+/// OUTS: the port's permission first (as with INS), then the source.
 struct Outs;
 impl Operation for Outs {
+    fn permit<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>) -> Exec {
+        cpu.require_port::<W>(cpu.regs.word(EDX))
+    }
+
     #[inline(always)]
     fn iterate<B: Bus, O: Observer, W: Width>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
         let port = cpu.regs.word(EDX);
@@ -363,6 +377,17 @@ mod tests {
             run(&mut cpu, code).unwrap();
             assert_eq!(cpu.eip, 0x1000 + code.len() as u32);
             assert_eq!((&cpu.regs, &cpu.flags), (&before.regs, &before.flags));
+        }
+    }
+
+    /// Hardware: AMD EPYC.
+    #[test]
+    fn ins_and_outs_need_the_port_even_for_a_count_of_zero() {
+        for code in [0x6c, 0x6d, 0x6e, 0x6f] {
+            let mut cpu = cpu(0);
+            cpu.tr.limit = 0x67;
+            cpu.set_cpl(3);
+            assert_eq!(run(&mut cpu, &[0xf3, code]), GP);
         }
     }
 

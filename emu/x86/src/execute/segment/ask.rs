@@ -108,14 +108,15 @@ pub fn verify<B: Bus, O: Observer, M: Form, A: Access>(cpu: &mut Cpu<B, O>, op: 
     Ok(())
 }
 
-/// ARPL r/m16, r16.
+/// ARPL r/m16, r16. Hardware: the operand is only read where its RPL need not change (AMD EPYC), so it may then be
+/// read-only.
 pub fn arpl<B: Bus, O: Observer, M: Form>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
     require_protected(cpu)?;
-    let dest = M::locate::<B, O, u16>(cpu, op, Intent::ReadWrite)?;
-
-    let selector = M::get(cpu, dest);
+    let source = M::locate::<B, O, u16>(cpu, op, Intent::Read)?;
+    let selector = M::get(cpu, source);
     let wanted = cpu.regs.word(op.reg) & 3;
     let adjusts = selector & 3 < wanted;
+    let dest = if adjusts { M::locate::<B, O, u16>(cpu, op, Intent::Write)? } else { source };
 
     if adjusts {
         M::set(cpu, dest, selector & !3 | wanted);

@@ -243,6 +243,20 @@ fn arpl_raises_the_rpl_and_never_lowers_it() {
     }
 }
 
+/// Hardware: AMD EPYC.
+#[test]
+fn arpl_writes_only_where_the_rpl_changes() {
+    for (dest, expected) in [(3, Ok(())), (1, Err(GP0))] {
+        let mut cpu = ring(3);
+        let ds = cpu.segs[DS];
+        cpu.segs[DS] = Segment::new(ds.selector, ds.base, ds.limit, ds.attributes & !2);
+        cpu.regs.set_dword(EBX, 0x1_0000);
+        poke::<u16>(&mut cpu, 0x1_0000, dest);
+        cpu.regs.set_dword(ECX, 2);
+        assert_eq!(run(&mut cpu, &[0x63, 0x0b]), expected);
+    }
+}
+
 #[test]
 fn ltr_takes_an_available_tss_and_makes_it_busy() {
     let mut cpu = ring(0);

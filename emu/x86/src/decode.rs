@@ -64,20 +64,29 @@ fn is_0f0d(code: Code) -> bool {
     matches!(code, Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D)
 }
 
-/// Whether 15 bytes are the beginning of an instruction that would be fine but for its length: more than 15 bytes
-/// can only come from prefixes, so it must decode without some of them.
+/// Whether 15 bytes are the beginning of a longer instruction, LOCK where it is not allowed included. So long an
+/// instruction has prefixes that it could do without; without them, it must decode, whatever its ModRM is if that is among
+/// the bytes that are missing.
 fn is_too_long(bytes: &[u8], bitness: u32) -> bool {
     if bytes.len() < MAX_LENGTH {
         return false;
     }
-    let is_prefix = |b: u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
-    let prefixes = bytes.iter().take_while(|&&b| is_prefix(b)).count();
-    (1..=prefixes).any(|cut| {
-        let mut padded = [0; 2 * MAX_LENGTH];
-        padded[..MAX_LENGTH - cut].copy_from_slice(&bytes[cut..]);
-        let mut decoder = Decoder::with_ip(bitness, &padded, 0, DecoderOptions::NONE);
-        let instruction = decoder.decode();
-        instruction.code() != Code::INVALID && instruction.len() + cut > MAX_LENGTH
+    let is_segment = |b: &u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65);
+    let is_repeat = |b: &u8| matches!(b, 0xf2 | 0xf3);
+    let is_prefix = |b: &u8| is_segment(b) || is_repeat(b) || matches!(b, 0x66 | 0x67 | 0xf0);
+    let count = bytes.iter().take_while(|b| is_prefix(b)).count();
+    let (prefixes, rest) = bytes.split_at(count);
+    let last = |wanted: &dyn Fn(&u8) -> bool| prefixes.iter().rev().find(|b| wanted(b)).copied();
+    let needed = [last(&is_segment), last(&is_repeat), last(&|b| *b == 0x66), last(&|b| *b == 0x67)];
+    let mut short: Vec<u8> = needed.into_iter().flatten().collect();
+    let spare = count - short.len();
+    short.extend(rest);
+    (0..16u8).any(|n| {
+        let mut padded = short.clone();
+        padded.push((n & 7) << 3 | (n >> 3) * 0xc0);
+        padded.resize(2 * MAX_LENGTH, 0);
+        let instruction = Decoder::with_ip(bitness, &padded, 0, DecoderOptions::NONE).decode();
+        instruction.code() != Code::INVALID && instruction.len() + spare > MAX_LENGTH
     })
 }
 
@@ -183,6 +192,30 @@ fn place_memory<B, O>(op: &mut Op<B, O>, instruction: &Instruction) {
 mod tests {
     use crate::flat::{Start, processor};
     use crate::model::{MAX, P6};
+
+    /// Hardware: AMD EPYC.
+    #[test]
+    fn what_needs_a_sixteenth_byte_is_gp_and_what_is_wrong_before_it_is_ud() {
+        let prefixed = |count: usize, prefix: u8, rest: &[u8]| [&vec![prefix; count][..], rest].concat();
+        for (code, vector) in [
+            (prefixed(14, 0x66, &[0x90, 0x90]), None),
+            (prefixed(15, 0x66, &[0x90]), Some(13)),
+            // BT with an immediate, ModRM and immediate being bytes 16 and 17; with LOCK too
+            (prefixed(13, 0x3e, &[0x0f, 0xba, 0xe0, 0]), Some(13)),
+            (prefixed(13, 0xf0, &[0x0f, 0xba, 0xe0, 0]), Some(13)),
+            // LOCK ADD AX, [BP+SI+FFFFh] of 15 bytes, and of 16
+            (prefixed(11, 0xf0, &[0x03, 0x82, 0xff, 0xff]), Some(6)),
+            (prefixed(12, 0xf0, &[0x03, 0x82, 0xff, 0xff]), Some(13)),
+            // no such opcode
+            (prefixed(13, 0x3e, &[0x0f, 0x04, 0x90]), Some(6)),
+            (prefixed(14, 0x3e, &[0x0f, 0x05]), Some(13)),
+        ] {
+            let mut processor = processor(Start::Real, &code, 0x1000, 0x10000);
+            processor.run(1);
+            let delivered = [6, 13].into_iter().find(|&vector| processor.cpu.deliveries[vector] != 0);
+            assert_eq!(delivered, vector, "{code:02x?}");
+        }
+    }
 
     #[test]
     fn reserved_prefetches_do_nothing_where_prefetchw_is_known() {

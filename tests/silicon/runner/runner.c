@@ -45,10 +45,14 @@ static void require(int good, int status)
         leave(status);
 }
 
+enum { INTERRUPTED = -4 }; /* EINTR: by the timer */
+
 static void read_all(void *to, u32 count)
 {
     for (u8 *at = to; count;) {
         int got = call(__NR_read, 0, (u32)at, count, 0, 0);
+        if (got == INTERRUPTED)
+            continue;
         require(got > 0, got == 0 ? 0 : 20);
         at += got;
         count -= got;
@@ -59,6 +63,8 @@ static void write_all(const void *from, u32 count)
 {
     for (const u8 *at = from; count;) {
         int got = call(__NR_write, 1, (u32)at, count, 0, 0);
+        if (got == INTERRUPTED)
+            continue;
         require(got > 0, 21);
         at += got;
         count -= got;

@@ -131,7 +131,7 @@ pub fn compare(
 
 /// The FXSAVE images, but for what AMD's processors save only with an exception pending (FOP, FIP, FDP; AMD APM 2 "FXSAVE
 /// and FXRSTOR Instructions"), MXCSR_MASK and reserved bytes.
-fn same_fpu(ours: &Outcome, native: &Outcome) -> bool {
+pub(crate) fn same_fpu(ours: &Outcome, native: &Outcome) -> bool {
     match (&ours.fpu, &native.fpu) {
         (Some(a), Some(b)) => (0..288).filter(|&at| fpu_byte_counts(at)).all(|at| a[at] == b[at]),
         (a, b) => a.is_none() && b.is_none(),

@@ -112,7 +112,10 @@ impl Native {
         let size = self.buffer.len() as u32 - 8;
         self.buffer[..4].copy_from_slice(&(cases.len() as u32).to_le_bytes());
         self.buffer[4..8].copy_from_slice(&size.to_le_bytes());
-        self.to.write_all(&self.buffer).context("the native runner has ended")?;
+        if self.to.write_all(&self.buffer).is_err() {
+            let status = self.child.wait()?;
+            bail!("the native runner had ended ({status}) before a batch of {} cases", cases.len());
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A case being made: one instruction, from its template to bytes and the state it finds.
 
-use iced_x86::Code;
+use iced_x86::{Code, Mnemonic};
 use pagewalk_x86::decode;
 use pagewalk_x86::model::MAX;
 
@@ -180,7 +180,9 @@ impl<'a> Draft<'a> {
     fn choose_place(&mut self, t: &Template) {
         let near = matches!(t.class, Class::Relative | Class::NearIndirect | Class::NearReturn);
         let low = !t.big || near && t.operand16 && !self.random.once_in(10);
-        self.place_code(t.big, low, 96);
+        // AMD's processors know no ModRM after UD0 and UD1, so that neither its fetch nor its length count
+        let is_alone = matches!(t.mnemonic, Mnemonic::Ud0 | Mnemonic::Ud1);
+        self.place_code(t.big, low, if is_alone { 100 } else { 96 });
     }
 
     /// The same, for code of this size and so many bytes, `low` where offsets of 16 bits must do.

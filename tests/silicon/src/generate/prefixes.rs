@@ -1,5 +1,7 @@
 //! Prefixes: those that the operands need, and others that are legal, ignored, doubled or forbidden.
 
+use iced_x86::Mnemonic;
+
 use super::draft::Draft;
 use super::template::{Class, Template};
 
@@ -84,7 +86,8 @@ impl Draft<'_> {
                 all.bytes.swap(n, r.below(n as u32 + 1) as usize);
             }
         }
-        if choice >> 32 & 63 == 0 && t.vex.is_none() {
+        let is_alone = matches!(t.mnemonic, Mnemonic::Ud0 | Mnemonic::Ud1);
+        if choice >> 32 & 63 == 0 && t.vex.is_none() && !is_alone {
             if all.count == 0 {
                 let segment = SEGMENTS[r.below(6) as usize];
                 all.add(if t.sized || r.once_in(2) { segment } else { 0x66 });
@@ -123,7 +126,7 @@ fn extras(r: &mut crate::random::Random, t: &Template, all: &mut Prefixes, times
                 all.add(r.pick(&[0x66, 0xf2, 0xf3, 0xf0]));
                 all.illegal = true;
             }
-            6 | 7 if !t.lockable && !is_amd_cr8(t) && r.once_in(2) => {
+            6 | 7 if !t.lockable && !takes_lock(t) && r.once_in(2) => {
                 all.add(0xf0);
                 all.illegal = true;
             }
@@ -132,15 +135,14 @@ fn extras(r: &mut crate::random::Random, t: &Template, all: &mut Prefixes, times
     }
 }
 
-/// With LOCK, AMD's processors take these for moves to and from CR8.
-fn is_amd_cr8(t: &Template) -> bool {
+/// What AMD's processors take LOCK with: moves to and from CR0, which are then to and from CR8. Hardware: VERW too (EPYC).
+fn takes_lock(t: &Template) -> bool {
     use iced_x86::Code::{Mov_cr_r32, Mov_r32_cr};
-    matches!(t.code, Mov_r32_cr | Mov_cr_r32)
+    matches!(t.code, Mov_r32_cr | Mov_cr_r32) || t.mnemonic == Mnemonic::Verw
 }
 
 /// Hardware: an AMD EPYC takes F3 and F2 for the condition of LOOPE and LOOPNE, instead of the opcode's. The manual keeps
 /// these prefixes for string instructions; others may do anything with them (SDM 2A "Instruction Prefixes").
 fn is_conditional_loop(t: &Template) -> bool {
-    use iced_x86::Mnemonic::{Loope, Loopne};
-    matches!(t.mnemonic, Loope | Loopne)
+    matches!(t.mnemonic, Mnemonic::Loope | Mnemonic::Loopne)
 }

@@ -83,7 +83,7 @@ fn is_too_long(bytes: &[u8], bitness: u32) -> bool {
     short.extend(rest);
     (0..16u8).any(|n| {
         let mut padded = short.clone();
-        padded.push((n & 7) << 3 | (n >> 3) * 0xc0);
+        padded.push(((n & 7) << 3) | ((n >> 3) * 0xc0));
         padded.resize(2 * MAX_LENGTH, 0);
         let instruction = Decoder::with_ip(bitness, &padded, 0, DecoderOptions::NONE).decode();
         instruction.code() != Code::INVALID && instruction.len() + spare > MAX_LENGTH

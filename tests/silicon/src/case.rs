@@ -15,6 +15,7 @@ pub struct Case {
     /// EFLAGS: the status flags, TF, DF, AC, NT, ID. IF is always set and IOPL 0, as Linux has it.
     pub eflags: u32,
     /// Selectors of ES, CS, SS, DS, FS, GS: 0, [`crate::world::FLAT_CODE`], [`crate::world::FLAT_DATA`] or of the LDT.
+    /// With TF set in `eflags`, each that is not null has RPL 3: such a case is entered by sigreturn(2), which sees to that.
     pub selectors: [u16; 6],
     /// What memory holds where it does not hold the world's pattern: linear address and bytes, within its pages.
     pub memory: Vec<(u32, Vec<u8>)>,
@@ -29,7 +30,7 @@ pub enum End {
     Fell,
     /// An exception was raised.
     Fault {
-        /// Its vector.
+        /// Its vector; 80h for any way into the kernel that an operating system provides.
         vector: u8,
         /// Its error code; 0 for vectors that have none.
         code: u32,

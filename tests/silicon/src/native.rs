@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -62,10 +62,15 @@ impl Native {
             bail!("the runner has no pipes")
         };
         let mut native = Native { world: world.clone(), child, to, from, buffer: Vec::new() };
-        native.send_world()?;
+        let ready = native.send_world().and_then(|()| Ok(native.from.read_exact(&mut [0; 4])?));
+        if ready.is_err() {
+            let status = native.child.wait().context("the native runner is lost")?;
+            bail!("the native runner could not be set up: {}", what_is_missing(status));
+        }
         Ok(native)
     }
 
+    /// The runner tells when it has set up all of it.
     fn send_world(&mut self) -> Result<()> {
         let mut bytes = Vec::new();
         let word = |bytes: &mut Vec<u8>, value: u32| bytes.extend(value.to_le_bytes());
@@ -166,6 +171,17 @@ impl Drop for Native {
         // it may be in the middle of something; nothing of it is needed any more
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What a runner's status means that ended before it was ready (`require` in runner.c).
+fn what_is_missing(status: ExitStatus) -> String {
+    match status.code() {
+        Some(24) => "the world has too many pages or local descriptors".to_string(),
+        Some(25) => "modify_ldt(2) is refused (the kernel needs CONFIG_MODIFY_LDT_SYSCALL)".to_string(),
+        Some(35) => "seccomp(2) filters are refused (the kernel needs CONFIG_SECCOMP_FILTER)".to_string(),
+        Some(step @ 26..=34) => format!("the kernel refuses memory, signals or a timer (step {step})"),
+        _ => format!("it ended with {status}"),
     }
 }
 

@@ -156,23 +156,128 @@ fn faults_come_with_vector_error_code_and_address() {
 }
 
 #[test]
-fn single_steps_loops_and_floating_point_images() {
+fn an_endless_loop_ends_and_the_next_case_is_itself() {
+    let Some(mut native) = native() else { return };
+    let cases = [case(&[0xeb, 0xfe]), case(&[0x01, 0xd0])];
+    let outcomes = native.run(&cases).unwrap();
+    assert_eq!((outcomes[0].end, outcomes[1].end), (End::Endless, End::Fell));
+    assert_eq!(outcomes[1].regs[0], 4);
+}
+
+#[test]
+fn a_traced_case_starts_with_every_flag_and_selector_it_asks_for() {
     let Some(mut native) = native() else { return };
     let trap = Case { eflags: 0x100, ..case(&[0x40]) };
     let outcome = run(&mut native, &trap);
     assert_eq!((outcome.end, outcome.regs[0], outcome.eip), (fault(1, 0, 0), 2, CODE + 0x101));
 
-    let endless = case(&[0xeb, 0xfe]);
-    assert_eq!(run(&mut native, &endless).end, End::Endless);
+    // push eax on a 16-bit stack, with null selectors, and all of ID, AC, NT, OF, DF, TF, SF, ZF, AF, PF, CF
+    let mut push = Case { eflags: 0x24_4dd5, ..case(&[0x50]) };
+    push.selectors = [0, FLAT_CODE, selector(3), 3, 1, 2];
+    push.regs[4] = 0xabcd_1000;
+    let outcome = run(&mut native, &push);
+    assert_eq!((outcome.end, outcome.eip, outcome.eflags), (fault(1, 0, 0), CODE + 0x101, 0x24_4fd7));
+    assert_eq!((outcome.regs[4], outcome.selectors), (0xabcd_0ffc, push.selectors));
+    assert_eq!(outcome.written.len(), 1);
 
+    // 16-bit code without a stack to speak of
+    let mut narrow = Case { eflags: 0x4100, ..case(&[0x40]) };
+    narrow.selectors = [0, selector(1), selector(5), selector(0), selector(4), 0];
+    let outcome = run(&mut native, &narrow);
+    assert_eq!((outcome.end, outcome.eip, outcome.eflags), (fault(1, 0, 0), 0x101, 0x4302));
+    assert_eq!(outcome.selectors, narrow.selectors);
+
+    // TF set by POPF traps behind the instruction after it: by then control is behind the case
+    let popf = Case { regs: [0x302, 0, 0, 0, STACK + 0x1000, 0, 0, 0], ..case(&[0x50, 0x9d]) };
+    let outcome = run(&mut native, &popf);
+    assert_eq!((outcome.end, outcome.regs[4]), (fault(1, 0, 0), STACK + 0x1000));
+}
+
+#[test]
+fn flags_that_disturb_the_runner_come_through_it() {
+    let Some(mut native) = native() else { return };
+    for eflags in [0x400, 0x4000, 0x4_0000, 0x20_0000, 0x24_4cd5] {
+        let mut plain = Case { eflags, ..case(&[0x90]) };
+        let mut int3 = Case { eflags, ..case(&[0xcc]) };
+        for stack in [FLAT_DATA, selector(3)] {
+            plain.selectors[2] = stack;
+            int3.selectors[2] = stack;
+            plain.regs[4] = 0xfeed_0001;
+            int3.regs[4] = 0xfeed_0001;
+            let outcomes = native.run(&[plain.clone(), int3.clone(), plain.clone()]).unwrap();
+            for (outcome, end) in outcomes.iter().zip([End::Fell, fault(3, 0, 0), End::Fell]) {
+                assert_eq!((outcome.end, outcome.eflags), (end, eflags | 0x202), "{eflags:x}");
+                assert_eq!((outcome.regs, outcome.selectors), (plain.regs, plain.selectors), "{eflags:x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_code_segments_are_kept() {
+    let Some(mut native) = native() else { return };
+    // jmp to the last byte of the segment: INT3 there; one further, #GP(0) before it (SDM 2A "JMP")
+    let jump = |distance: u8| {
+        let mut case = Case { at: CODE + 0x1fc0, ..case(&[0xeb, distance]) };
+        case.selectors[1] = selector(1);
+        case
+    };
+    let last = run(&mut native, &jump(0x3d));
+    assert_eq!((last.end, last.eip), (fault(3, 0, 0), 0x2000));
+    let beyond = run(&mut native, &jump(0x3e));
+    assert_eq!((beyond.end, beyond.eip), (fault(13, 0, 0), 0x1fc0));
+}
+
+#[test]
+fn floating_point_images_come_and_go() {
+    let Some(mut native) = native() else { return };
     let mut image = Box::new([0; 512]);
     image[..2].copy_from_slice(&0x37fu16.to_le_bytes());
     image[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-    let fld1 = Case { fpu: Some(image), ..case(&[0xd9, 0xe8]) };
-    let outcome = run(&mut native, &fld1);
-    let after = outcome.fpu.unwrap();
-    assert_eq!(after[32..42], [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f]);
-    assert_eq!(after[4], 0x80, "R7 is not empty");
+    for (n, byte) in image[160..288].iter_mut().enumerate() {
+        *byte = n as u8 + 1;
+    }
+    // mov ds, edx; fld1: falls through, is traced, meets INT3
+    let mut fld1 = Case { fpu: Some(image.clone()), ..case(&[0x8e, 0xda, 0xd9, 0xe8]) };
+    fld1.regs[2] = selector(0) as u32;
+    let mut traced = Case { eflags: 0x100, code: vec![0xd9, 0xe8], ..fld1.clone() };
+    traced.selectors[3] = selector(0);
+    let int3 = Case { code: vec![0x8e, 0xda, 0xd9, 0xe8, 0xcc], ..fld1.clone() };
+    let outcomes = native.run(&[fld1, traced, int3]).unwrap();
+    for (outcome, end) in outcomes.iter().zip([End::Fell, fault(1, 0, 0), fault(3, 0, 0)]) {
+        assert_eq!((outcome.end, outcome.selectors[3]), (end, selector(0)));
+        let after = outcome.fpu.as_ref().unwrap();
+        assert_eq!(after[..4], [0x7f, 3, 0, 0x38], "TOP is 7");
+        assert_eq!(after[4], 0x80, "R7 is not empty");
+        assert_eq!(after[24..28], image[24..28], "MXCSR");
+        assert_eq!(after[32..42], [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f]);
+        assert_eq!(after[160..288], image[160..288], "XMM0 to XMM7");
+    }
+}
+
+#[test]
+fn what_is_not_a_case_is_refused_by_name() {
+    let Some(mut native) = native() else { return };
+    for eflags in [0, 0x100] {
+        for which in [0, 3, 4, 5] {
+            let mut absent = Case { eflags, ..case(&[0x90]) };
+            absent.selectors[which] = selector(2);
+            let error = native.run(&[case(&[0x90]), absent]).unwrap_err();
+            let text = format!("{error:#}");
+            assert!(text.contains("cannot be loaded") && text.contains("code: [90]"), "{text}");
+        }
+    }
+    assert_eq!(run(&mut native, &case(&[0x90])).end, End::Fell, "a new runner is there");
+}
+
+#[test]
+fn no_case_reaches_the_kernel() {
+    let Some(mut native) = native() else { return };
+    // exit_group, write, getpid, by INT 80h
+    for call in [252, 4, 20] {
+        let exit = Case { regs: [call, 1, 1, 0, STACK, 0, 0, 0], ..case(&[0xcd, 0x80]) };
+        assert_eq!(run(&mut native, &exit).end, fault(0x80, 0, 0), "{call}");
+    }
 }
 
 #[test]

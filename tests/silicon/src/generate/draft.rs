@@ -133,12 +133,9 @@ impl<'a> Draft<'a> {
     }
 
     /// The selectors, where they can be with another RPL now and then. What starts with TF is entered natively through
-    /// sigreturn(2), which sets no ID and no NT, and gives each selector RPL 3.
+    /// sigreturn(2), which gives each selector RPL 3.
     pub fn finish(mut self) -> Case {
         let traced = self.case.eflags & 0x100 != 0;
-        if traced {
-            self.case.eflags &= !0x20_4000;
-        }
         for (n, &entry) in self.held.iter().enumerate() {
             let mut selector = self.segments.all[entry].selector;
             if n != CS && n != SS && !traced && self.random.once_in(16) {

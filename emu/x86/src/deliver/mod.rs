@@ -97,6 +97,15 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         }
     }
 
+    /// What an instruction met while it delivered `cause` itself, with EXT as it is for `cause`.
+    pub fn with_ext_of(&mut self, raised: Raised, cause: Cause) -> Raised {
+        match self.take_pending(raised) {
+            Pending::Fault(fault) => self.raise(with_ext(fault, cause)),
+            Pending::Stop(stop) => self.stop(stop),
+            Pending::None => unreachable!("a token is made only by recording what it stands for"),
+        }
+    }
+
     /// Enters the handler of `cause`, with `return_eip` to go back to.
     ///
     /// If it fails, nothing is changed. The inner result fails when a task switch was past its point of no return: the

@@ -148,7 +148,7 @@ fn a_16_bit_tss_names_its_stacks_by_words() {
     assert_eq!((cpu.segs[SS].selector, cpu.regs.dword(ESP)), (0x10, 0x9876 - 20));
     let mut cpu = ring(3);
     cpu.tr = crate::segment::Segment::new(TSS16_SELECTOR, TSS16, 4, 0x83);
-    refuses(&mut cpu, &[0xf1], Fault::InvalidTss(0x60));
+    refuses(&mut cpu, &[0xf1], Fault::InvalidTss(TSS16_SELECTOR | 1));
 }
 
 #[test]
@@ -245,6 +245,21 @@ fn error_codes_have_ext_unless_the_event_was_int_n_int3_or_into() {
         assert_eq!(cpu.deliver(cause), Ok(()));
         assert_eq!(cpu.eip, 0xd00);
         assert_eq!(frame(&cpu, 1), [cause.vector() as u32 * 8 + 2 + ext], "{cause:?}");
+    }
+}
+
+/// SDM 2A "INT n/INTO/INT3/INT1": "software interrupt ... does not apply to INT1".
+#[test]
+fn instructions_set_ext_as_their_events_do() {
+    for (bytes, vector, ext) in
+        [(&[0xf1][..], 1, 1), (&[0xcd, 1][..], 1, 0), (&[0xcc][..], 3, 0), (&[0xce][..], 4, 0)]
+    {
+        let mut cpu = ring(0);
+        cpu.flags.set(OF, OF);
+        put_gate(&mut cpu, vector, 0);
+        refuses(&mut cpu, bytes, Fault::GeneralProtection(vector as u16 * 8 + 2 + ext));
+        put_gate(&mut cpu, vector, gate(0, 0, 0xee, 0));
+        refuses(&mut cpu, bytes, Fault::GeneralProtection(ext));
     }
 }
 

@@ -33,7 +33,8 @@ pub fn into<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
     Ok(())
 }
 
-/// INT1: #DB as a trap, without a check of the gate's DPL and without any bit of DR6.
+/// INT1: #DB as a trap, without a check of the gate's DPL and without any bit of DR6. Unlike the others it is no "software
+/// interrupt": faults met on the way have EXT set.
 pub fn int1<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
-    enter(cpu, op, Cause::Icebp)
+    enter(cpu, op, Cause::Icebp).map_err(|raised| cpu.with_ext_of(raised, Cause::Icebp))
 }

@@ -63,6 +63,14 @@ const KERNEL_STACK: u32 = SYSTEM + 0x4000;
 const LDT: u32 = SYSTEM + 0x4000;
 const SYSTEM_PAGES: u32 = 20;
 
+/// The x87 and SSE state of a program that has not touched it: as after FNINIT, and MXCSR as after a reset.
+const FPU_AT_START: [u8; 512] = {
+    let mut image = [0; 512];
+    (image[0], image[1]) = (0x7f, 0x03);
+    (image[24], image[25]) = (0x80, 0x1f);
+    image
+};
+
 const KERNEL_CODE: u16 = 0x10;
 const KERNEL_DATA: u16 = 0x18;
 const TSS_SELECTOR: u16 = 0x40;
@@ -214,9 +222,7 @@ impl Ours {
         cpu.debug_trap = 0;
         cpu.delivered_at = None;
         cpu.flags.set(case.eflags | 0x202, u32::MAX);
-        if let Some(image) = &case.fpu {
-            cpu.fpu.load_image(image);
-        }
+        cpu.fpu.load_image(case.fpu.as_deref().unwrap_or(&FPU_AT_START));
         cpu.set_cpl(3);
         // the kernel's IRET serializes: nothing prefetched is left
         cpu.leave_block();
@@ -381,4 +387,28 @@ fn write_system_tables(bus: &mut FlatBus, world: &World) {
     put(TSS + 8, &(KERNEL_DATA as u32).to_le_bytes());
     // no I/O permission bitmap
     put(TSS + 0x66, &0xffffu16.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::CODE;
+
+    #[test]
+    fn a_case_without_an_image_meets_no_exception_of_the_one_before() {
+        let mut ours = Ours::new(&World { seed: 1, ldt: vec![] });
+        let mut selectors = [FLAT_DATA; 6];
+        selectors[CS] = FLAT_CODE;
+        let wait = Case { at: CODE, code: vec![0x9b], selectors, ..Case::default() };
+        // IE, not masked
+        let mut image = Box::new([0; 512]);
+        (image[2], image[3]) = (0x81, 0x80);
+        let pending = Case { fpu: Some(image), ..wait.clone() };
+        let end = |run: Run| match run {
+            Run::Ended(outcome) => outcome.end,
+            Run::Dropped(reason) => panic!("{reason:?}"),
+        };
+        assert_eq!(end(ours.run(&pending)), End::Fault { vector: 16, code: 0, cr2: 0 });
+        assert_eq!(end(ours.run(&wait)), End::Fell);
+    }
 }

@@ -9,23 +9,38 @@ fn main() {
     let target = |name: &str| std::env::var(name).unwrap_or_default();
     let is_x86_linux = matches!(target("CARGO_CFG_TARGET_ARCH").as_str(), "x86_64" | "x86")
         && target("CARGO_CFG_TARGET_OS") == "linux";
-    let compiled = is_x86_linux
-        && Command::new("gcc")
-            .args(["-m32", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-msse2"])
+    // what a runner needs, without the runner: if this fails the host lacks something, else the runner is at fault
+    let trial = out.with_extension("c");
+    std::fs::write(&trial, "#include <stdint.h>\n#include <linux/seccomp.h>\nint start;\n")
+        .expect("OUT_DIR can be written");
+    let gcc = || {
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-m32", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-msse2"])
             .args(["-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector", "-fno-pic", "-no-pie"])
-            .args(["-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none"])
+            .args(["-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none"]);
+        gcc
+    };
+    let has_compiler = is_x86_linux
+        && gcc()
+            .args(["-Wl,-e,start", "-o"])
+            .arg(&out)
+            .arg(&trial)
+            .output()
+            .is_ok_and(|o| o.status.success());
+    if has_compiler {
+        let status = gcc()
             .args(["-Wl,-T,runner/runner.ld", "-o"])
             .arg(&out)
             .args(["runner/runner.c", "runner/entry.S"])
-            .status()
-            .is_ok_and(|status| status.success());
-    if !compiled {
-        // an empty runner says at run time what is missing
-        std::fs::write(&out, []).expect("OUT_DIR can be written");
-        if is_x86_linux {
-            println!(
-                "cargo:warning=gcc -m32 could not build the native runner: is the package gcc-multilib or libc6-dev-i386 there?"
-            );
-        }
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "gcc could not build the native runner");
+        return;
+    }
+    // an empty runner says at run time what is missing
+    std::fs::write(&out, []).expect("OUT_DIR can be written");
+    if is_x86_linux {
+        println!(
+            "cargo:warning=gcc -m32 builds nothing here, so no case will run natively: install gcc-multilib"
+        );
     }
 }

@@ -50,13 +50,13 @@ static void require(int good, int status)
         leave(status);
 }
 
-enum { INTERRUPTED = -4 }; /* EINTR: by the timer */
+enum { EINTR = 4 }; /* by the timer */
 
 static void read_all(void *to, u32 count)
 {
     for (u8 *at = to; count;) {
         int got = call(__NR_read, 0, (u32)at, count, 0, 0);
-        if (got == INTERRUPTED)
+        if (got == -EINTR)
             continue;
         require(got > 0, got == 0 ? 0 : 20);
         at += got;
@@ -68,7 +68,7 @@ static void write_all(const void *from, u32 count)
 {
     for (const u8 *at = from; count;) {
         int got = call(__NR_write, 1, (u32)at, count, 0, 0);
-        if (got == INTERRUPTED)
+        if (got == -EINTR)
             continue;
         require(got > 0, 21);
         at += got;

@@ -39,8 +39,12 @@ pub struct Difference {
 
 /// The instructions of a case, as far as they decode.
 pub fn instructions(case: &Case, big: bool, eip: u32) -> Vec<Instruction> {
+    decode(case, big, eip, DecoderOptions::NONE)
+}
+
+fn decode(case: &Case, big: bool, eip: u32, options: u32) -> Vec<Instruction> {
     let bitness = if big { 32 } else { 16 };
-    let mut decoder = Decoder::with_ip(bitness, &case.code, eip as u64, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(bitness, &case.code, eip as u64, options);
     let mut instructions = Vec::new();
     while decoder.can_decode() {
         let instruction = decoder.decode();
@@ -151,7 +155,8 @@ fn fpu_byte_counts(at: usize) -> bool {
 pub fn disassembly(case: &Case, big: bool, eip: u32) -> String {
     let mut formatter = IntelFormatter::new();
     let mut text = String::new();
-    for instruction in instructions(case, big, eip) {
+    // also what is #UD, for LOCK where it may not be
+    for instruction in decode(case, big, eip, DecoderOptions::NO_INVALID_CHECK) {
         if !text.is_empty() {
             text.push_str("; ");
         }

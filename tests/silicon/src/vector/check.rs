@@ -54,7 +54,7 @@ pub(super) fn addresses(runs: &[(u32, Vec<u8>)]) -> impl Iterator<Item = u32> {
 impl Vector {
     /// EIP of the first byte.
     pub fn start(&self) -> u32 {
-        self.world(Filling::Zeros).eip(&self.case(Filling::Zeros))
+        self.world().eip(&self.case(Filling::Zeros))
     }
 
     /// What is not as the vector says in what came of one of its cases; nothing where all is.

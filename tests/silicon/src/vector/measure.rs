@@ -22,8 +22,8 @@ pub fn measure<E: std::fmt::Display>(
 ) -> Result<Vector, String> {
     let mut runs = Vec::new();
     for filling in Filling::ALL {
-        let (world, case) = (vector.world(filling), vector.case(filling));
-        let outcome = run(&world, &case).map_err(|error| error.to_string())?;
+        let (world, case) = (vector.world(), vector.case(filling));
+        let outcome = run(&world, &case).map_err(|error| format!("{error:#}"))?;
         runs.push((world, case, outcome));
     }
     let expected = expected(vector, &runs)?;
@@ -136,19 +136,23 @@ fn expected(vector: &Vector, runs: &[(World, Case, Outcome)]) -> Result<Expected
         return Err("eip depends on what is not listed".to_string());
     }
     let mut state = State::default();
-    let mut written = accesses(&code, |access| matches!(access, OpAccess::Write | OpAccess::ReadWrite));
-    if faulted || code.len() > 1 {
-        written = [0; 8];
-    }
+    let written = accesses(&code, |access| {
+        matches!(
+            access,
+            OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite
+        )
+    });
     for n in 0..8 {
         for lane in LANES {
-            let touched = written[n] & lane != 0
-                || runs.iter().any(|(_, case, outcome)| (case.regs[n] ^ outcome.regs[n]) & lane != 0);
-            if !touched {
-                continue;
-            }
-            if !same(&|outcome| outcome.regs[n] & lane) {
+            let changed = runs.iter().any(|(_, case, outcome)| (case.regs[n] ^ outcome.regs[n]) & lane != 0);
+            let is_same = same(&|outcome| outcome.regs[n] & lane);
+            if changed && !is_same {
                 return Err(format!("{} depends on what is not listed", DWORDS[n]));
+            }
+            // what is written stands there also where it is as before
+            let shown = changed || is_same && written[n] & lane != 0 && !faulted;
+            if !shown {
+                continue;
             }
             state.regs[n].mask |= lane;
             state.regs[n].value |= outcome.regs[n] & lane;
@@ -159,7 +163,7 @@ fn expected(vector: &Vector, runs: &[(World, Case, Outcome)]) -> Result<Expected
         let partial = state.regs[n].mask;
         let shown = match partial {
             0 => 0,
-            _ if partial & 0xffff_0000 != 0 => u32::MAX,
+            _ if partial & 0xffff_0000 != 0 || whole == u32::MAX => u32::MAX,
             _ if named => partial,
             _ => 0xffff,
         };
@@ -173,7 +177,7 @@ fn expected(vector: &Vector, runs: &[(World, Case, Outcome)]) -> Result<Expected
         defined = 0;
     }
     let mut flags = 0;
-    for (_, flag) in super::names::FLAGS.iter().filter(|(_, flag)| flag & NOT_THE_PROGRAMS == 0) {
+    for (name, flag) in super::names::FLAGS.iter().filter(|(_, flag)| flag & NOT_THE_PROGRAMS == 0) {
         let changed = runs.iter().any(|(_, case, outcome)| (case.eflags ^ outcome.eflags) & flag != 0);
         if undefined & flag != 0 && !faulted || !changed && defined & flag == 0 {
             continue;
@@ -182,7 +186,7 @@ fn expected(vector: &Vector, runs: &[(World, Case, Outcome)]) -> Result<Expected
         match (is_same, changed) {
             (true, _) => flags |= flag,
             (false, false) => {}
-            (false, true) => return Err("flags depend on what is not listed".to_string()),
+            (false, true) => return Err(format!("{name} depends on what is not listed")),
         }
     }
     state.flags = Bits { mask: flags, value: outcome.eflags & flags };
@@ -193,7 +197,7 @@ fn expected(vector: &Vector, runs: &[(World, Case, Outcome)]) -> Result<Expected
         let changed = outcome.selectors[n] != case.selectors[n];
         state.selectors[n] = changed.then_some(outcome.selectors[n]);
     }
-    state.memory = memory(runs)?;
+    state.memory = memory(vector, runs)?;
     if let Some(before) = &case.fpu {
         for part in FpuPart::all() {
             let values: Vec<u128> =
@@ -233,8 +237,15 @@ fn undefined_result(code: &[Instruction]) -> bool {
 }
 
 /// Bytes that changed, in runs.
-fn memory(runs: &[(World, Case, Outcome)]) -> Result<Vec<(u32, Vec<u8>)>, String> {
+fn memory(vector: &Vector, runs: &[(World, Case, Outcome)]) -> Result<Vec<(u32, Vec<u8>)>, String> {
     let mut changed: Vec<u32> = runs.iter().flat_map(|run| addresses(&run.2.written)).collect();
+    // a listed run of which some bytes changed is shown whole
+    for listed in &vector.before.memory {
+        let all: Vec<u32> = addresses(std::slice::from_ref(listed)).collect();
+        if all.iter().any(|at| changed.contains(at)) {
+            changed.extend(all);
+        }
+    }
     changed.sort_unstable();
     changed.dedup();
     let mut memories: Vec<Memory> = runs.iter().map(|(world, case, _)| Memory::new(world, case)).collect();

@@ -17,7 +17,7 @@ use iced_x86::{CpuidFeature, Register};
 use crate::case::{Case, End};
 use crate::compare::{disassembly, instructions};
 use crate::random::Random;
-use crate::world::{CODE, Descriptor, FLAT_CODE, FLAT_DATA, Kind, World};
+use crate::world::{CODE, DATA, Descriptor, FLAT_CODE, FLAT_DATA, Kind, PAGE, PAGES, Rights, World};
 
 pub use measure::{measure, of_case};
 pub use oracles::Oracles;
@@ -106,9 +106,9 @@ pub struct Vector {
 /// What stands in for all that a vector does not list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filling {
-    /// Registers 0 and status flags clear.
+    /// Registers, status flags and memory are 0.
     Zeros,
-    /// Registers of noise and status flags set.
+    /// Registers are noise, status flags are set, and so are all bits of memory.
     Noise,
 }
 
@@ -122,11 +122,11 @@ pub const ABSENT: Descriptor =
     Descriptor { base: 0, limit: 0, pages: false, big: true, kind: Kind::Data, access: true, present: false };
 
 impl Vector {
-    /// The world it runs in.
-    pub fn world(&self, filling: Filling) -> World {
+    /// The world it runs in. Nothing of its seed is seen.
+    pub fn world(&self) -> World {
         let entries = self.ldt.keys().last().map_or(0, |last| last + 1);
         let ldt = (0..entries).map(|n| self.ldt.get(&n).copied().unwrap_or(ABSENT)).collect();
-        World { seed: filling as u64, ldt }
+        World { seed: 0, ldt }
     }
 
     /// The case it is.
@@ -142,13 +142,16 @@ impl Vector {
         for (selector, listed) in selectors.iter_mut().zip(self.before.selectors) {
             *selector = listed.unwrap_or(*selector);
         }
+        let byte = if filling == Filling::Zeros { 0 } else { 0xff };
+        let is_data = |&(page, rights): &(u32, Rights)| page >= DATA && rights != Rights::None;
+        let filled = PAGES.into_iter().filter(is_data).map(|(page, _)| (page, vec![byte; PAGE as usize]));
         let mut case = Case {
             at: self.at,
             code: self.code.clone(),
             regs,
             eflags: self.before.flags.over(flags),
             selectors,
-            memory: self.before.memory.clone(),
+            memory: filled.chain(self.before.memory.iter().cloned()).collect(),
             fpu: None,
         };
         if self.needs_fpu(&case) {
@@ -165,12 +168,12 @@ impl Vector {
         let listed = |state: &State| !state.fpu.is_empty();
         listed(&self.before)
             || self.expected.as_ref().is_some_and(|expected| listed(&expected.state))
-            || uses_fpu(&self.world(Filling::Zeros), case)
+            || uses_fpu(&self.world(), case)
     }
 
     /// What iced-x86 makes of the code.
     pub fn disassembly(&self) -> String {
-        let (world, case) = (self.world(Filling::Zeros), self.case(Filling::Zeros));
+        let (world, case) = (self.world(), self.case(Filling::Zeros));
         disassembly(&case, world.is_big(case.selectors[1]), world.eip(&case))
     }
 }
@@ -204,7 +207,7 @@ pub fn uses_fpu(world: &World, case: &Case) -> bool {
 
 /// Whether the processor of the host has what a vector's instructions need.
 pub fn host_has(vector: &Vector) -> bool {
-    let (world, case) = (vector.world(Filling::Zeros), vector.case(Filling::Zeros));
+    let (world, case) = (vector.world(), vector.case(Filling::Zeros));
     instructions(&case, world.is_big(case.selectors[1]), world.eip(&case))
         .iter()
         .flat_map(|instruction| instruction.cpuid_features())

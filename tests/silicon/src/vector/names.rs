@@ -121,7 +121,7 @@ impl fmt::Display for FpuPart {
 
 /// A number that is an address of the world, an LDT selector, or just a number.
 pub fn value(number: u32) -> String {
-    let near = |&(_, base): &(&str, u32)| number.wrapping_sub(base.wrapping_sub(PAGE)) < 32 * PAGE;
+    let near = |&(_, base): &(&str, u32)| number.wrapping_sub(base.wrapping_sub(16 * PAGE)) < 48 * PAGE;
     match PLACES[..3].iter().find(|place| near(place)) {
         Some((name, base)) if number == *base => name.to_string(),
         Some((name, base)) if number > *base => format!("{name}+{}", plain(number - base)),

@@ -75,7 +75,7 @@ impl Oracles {
         }
         for how in runs {
             for filling in Filling::ALL {
-                let (world, case) = (vector.world(filling), vector.case(filling));
+                let (world, case) = (vector.world(), vector.case(filling));
                 let outcome = match how {
                     "in pagewalk" => self.ours(&world, &case),
                     _ => self.native(&world, &case),

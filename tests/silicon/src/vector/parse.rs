@@ -219,17 +219,17 @@ fn is_exception(scanner: &Scanner) -> bool {
 
 /// EIP of the first byte.
 fn start_of(vector: &Vector) -> u32 {
-    let world = vector.world(super::Filling::Zeros);
+    let world = vector.world();
     let base = vector.before.selectors[1]
         .and_then(|selector| world.descriptor(selector))
         .map_or(0, |descriptor| descriptor.base);
     vector.at.wrapping_sub(base)
 }
 
+/// The first byte must be there; what lies behind the pages is not.
 fn check_code(vector: &Vector, at: usize) -> Parsed<()> {
-    let room = (CODE + 2 * PAGE).checked_sub(vector.at);
-    if vector.at < CODE || room.is_none_or(|room| vector.code.len() > room as usize) {
-        let what = format!("the code must lie from {CODE:#x} to {:#x}", CODE + 2 * PAGE - 1);
+    if !(CODE..CODE + 2 * PAGE).contains(&vector.at) {
+        let what = format!("the code must begin from {CODE:#x} to {:#x}", CODE + 2 * PAGE - 1);
         return Err(Wrong { at, what });
     }
     Ok(())
@@ -455,7 +455,7 @@ mod tests {
         let vector = parse(line, "x").unwrap().remove(0);
         let descriptor = vector.ldt[&2];
         assert_eq!((descriptor.kind, descriptor.big, descriptor.access), (Kind::ExpandDown, false, false));
-        assert_eq!(vector.world(Filling::Zeros).ldt.len(), 3);
+        assert_eq!(vector.world().ldt.len(), 3);
         let expected = vector.expected.unwrap();
         assert_eq!(expected.end, End::Fault { vector: 13, code: 0, cr2: 0 });
         assert!(expected.unchanged);
@@ -475,7 +475,7 @@ mod tests {
         assert_eq!(wrong("[90] \"nop\" => #GP"), "stack.ins:1:18: '(' should stand here");
         assert!(wrong("[90] \"nop\" mem[0]=[00]").ends_with("no memory for all of these bytes at 0x0"));
         assert!(wrong("[90] \"nop\" ldt0={text32}").contains("'text32' is no kind of segment"));
-        assert!(wrong("[90] \"nop\" at=0").contains("the code must lie from"));
+        assert!(wrong("[90] \"nop\" at=0").contains("the code must begin from"));
         assert!(wrong("[90] \"nop\" flags=Q").contains("'Q' is no flag"));
     }
 }

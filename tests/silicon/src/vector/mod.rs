@@ -147,7 +147,8 @@ impl Vector {
         let filled = PAGES.into_iter().filter(is_data).map(|(page, _)| (page, vec![byte; PAGE as usize]));
         let mut case = Case {
             at: self.at,
-            code: self.code.clone(),
+            // what the end of the pages cuts off is not there
+            code: self.code[..self.code.len().min((CODE + 2 * PAGE - self.at) as usize)].to_vec(),
             regs,
             eflags: self.before.flags.over(flags),
             selectors,
@@ -174,6 +175,7 @@ impl Vector {
     /// What iced-x86 makes of the code.
     pub fn disassembly(&self) -> String {
         let (world, case) = (self.world(), self.case(Filling::Zeros));
+        let case = Case { code: self.code.clone(), ..case };
         disassembly(&case, world.is_big(case.selectors[1]), world.eip(&case))
     }
 }

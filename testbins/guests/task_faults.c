@@ -3,6 +3,7 @@
 // "Exception Conditions Checked During a Task Switch"; SDM 3A "Invalid TSS Exception (#TS)"; SDM 2A "INT n", "CALL", "IRET",
 // TASK-GATE and TASK-RETURN in Operation.
 #include "lib/rows.h"
+#include "lib/servers.h"
 #include "lib/switches.h"
 
 #define SEG SCRATCH(4)
@@ -13,13 +14,6 @@
 #define ACODE SCRATCH(11) // code, the same
 #define BEYOND 0x400
 #define TOP16 0x3f0
-
-// Every fault is served by a task of its own, so that its link names the task that the fault belongs to.
-static const u8 served[] = {DFAULT, TS, NP, SS, GP};
-#define SERVED sizeof served
-#define SERVER(n) SCRATCH(32 + (n))
-static struct tss32 servers[SERVED];
-static u32 server_stacks[SERVED][16];
 
 static struct tss32 old_tss, new32;
 static struct tss16 new16;
@@ -36,30 +30,10 @@ static const char *the_row(void) {
 
 static u32 busy(u32 selector) { return access_byte(selector) >> 1 & 1; }
 
-static void make_servers(void) {
-    for (u32 n = 0; n < SERVED; n++) {
-        u32 *top = &server_stacks[n][16];
-        *--top = 2, *--top = KCODE, *--top = 0; // what the stub pops behind the error code
-        servers[n] = (struct tss32){.eip = stub(served[n]), .cs = KCODE, .ss = KDATA, .ds = KDATA, .es = KDATA, .fs = KDATA,
-                                    .gs = KDATA, .esp = (u32)top, .eflags = 2, .iomap = 104};
-    }
-}
-
-static u32 n_of(u32 vector) {
-    for (u32 n = 0; n < SERVED; n++)
-        if (served[n] == vector)
-            return n;
-    return SERVED;
-}
-
 // The old task in OLD, a good new one of the size at hand in NEW, and the way there.
 static void set_up(void) {
     reset();
-    for (u32 n = 0; n < SERVED; n++) {
-        set(SERVER(n), desc((u32)&servers[n], 103, A_TSS32, 0));
-        servers[n].cr3 = cr3();
-        set_idt(served[n], gate(SERVER(n), 0, A_TASK, 0));
-    }
+    start_servers();
     prepare(&old_tss, 0, HOME, 1);
     set(OLD, desc((u32)&old_tss, 103, A_TSS32, 0));
     load_tr(OLD);
@@ -82,8 +56,7 @@ static void name_the_task(u32 selector) {
 }
 
 static void release(void) {
-    for (u32 n = 0; n < SERVED; n++)
-        default_idt(served[n]);
+    stop_servers();
     default_idt(DE), default_idt(UD), default_idt(PF_), default_idt(VEC), default_idt(BP), default_idt(OF_), default_idt(0x20);
 }
 
@@ -108,11 +81,10 @@ static void judge(struct rule want, u32 task) {
     u32 image = access_byte(NEW);
     ask(&c);
     row(want, the_row);
-    u32 n = n_of(want.vector);
-    if (n == SERVED || trap.vector != want.vector)
+    if (trap.vector != want.vector || want.vector == RET_VECTOR)
         return;
     int nested = how->kind == CALL_ || how->kind == EVENT;
-    STATE("the task that the fault belongs to", servers[n].link & 0xffff, task);
+    STATE("the task that the fault belongs to", served_task(want.vector), task);
     if (task == OLD) {
         // "a fault that occurs before the switch is committed": nothing is changed, and it restarts
         STATE("saved eip", old_tss.eip, (u32)how->fn + (how->is_fault ? how->saved_eip : 0));
@@ -383,7 +355,6 @@ void guest(void) {
     }
     set(ABSENT, desc(0, 0xfffff, A_RW & 0x7f, G | BIG));
     set(NPLDT, desc((u32)ldt, 0xff, A_LDT & 0x7f, 0));
-    make_servers();
     paging_on();
     for (u32 n = 0; n < INITIATORS; n++) {
         how = &initiators[n];

@@ -5,13 +5,17 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::case::{Case, End, Outcome};
-use crate::world::{CODE, DATA, PAGE, PAGES, Rights, World, trailer};
+use crate::world::{CODE, DATA, Kind, PAGE, PAGES, Rights, World, trailer};
 
 /// The runner, compiled by build.rs; empty where it could not be.
 const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runner"));
+
+// what execve(2) may say
+const EACCES: i32 = 13;
+const ENOEXEC: i32 = 8;
 
 /// EFLAGS.TF: a case that starts with it must be entered through a signal frame.
 const TF: u32 = 1 << 8;
@@ -57,12 +61,23 @@ impl Native {
                 _ => break,
             }
         }
-        let mut child = child.context("the kernel does not run 32-bit programs")?;
+        let mut child = child.map_err(|error| {
+            let why = match error.raw_os_error() {
+                Some(ENOEXEC) => {
+                    "the kernel runs no 32-bit programs (it needs CONFIG_IA32_EMULATION)".to_string()
+                }
+                Some(EACCES) => format!("nothing can be executed in {}: set TMPDIR", folder.path().display()),
+                _ => error.to_string(),
+            };
+            anyhow!("the native runner cannot be started: {why}")
+        })?;
         let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
             bail!("the runner has no pipes")
         };
         let mut native = Native { world: world.clone(), child, to, from, buffer: Vec::new() };
-        let ready = native.send_world().and_then(|()| Ok(native.from.read_exact(&mut [0; 4])?));
+        let world = native.world_on_the_wire()?;
+        // the runner tells when it has set up all of it
+        let ready = native.to.write_all(&world).and_then(|()| native.from.read_exact(&mut [0; 4]));
         if ready.is_err() {
             let status = native.child.wait().context("the native runner is lost")?;
             bail!("the native runner could not be set up: {}", what_is_missing(status));
@@ -70,13 +85,18 @@ impl Native {
         Ok(native)
     }
 
-    /// The runner tells when it has set up all of it.
-    fn send_world(&mut self) -> Result<()> {
+    fn world_on_the_wire(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let word = |bytes: &mut Vec<u8>, value: u32| bytes.extend(value.to_le_bytes());
         word(&mut bytes, self.world.ldt.len() as u32);
         word(&mut bytes, PAGES.len() as u32);
         for (n, d) in self.world.ldt.iter().enumerate() {
+            let is_empty = !d.present && !d.access && !d.big && !d.pages && d.base == 0 && d.limit == 0;
+            if is_empty && d.kind == Kind::Data {
+                bail!(
+                    "modify_ldt(2) takes local descriptor {n} for a request to clear it: give it a base or a limit"
+                );
+            }
             word(&mut bytes, n as u32);
             word(&mut bytes, d.base);
             word(&mut bytes, d.limit);
@@ -100,8 +120,7 @@ impl Native {
             );
             bytes.extend(self.world.pattern(at));
         }
-        self.to.write_all(&bytes).context("the native runner did not take the world")?;
-        Ok(())
+        Ok(bytes)
     }
 
     /// Hands cases to the runner, which starts at once; [`Native::collect`] must follow.

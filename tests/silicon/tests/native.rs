@@ -254,6 +254,43 @@ fn floating_point_images_come_and_go() {
 }
 
 #[test]
+fn unmasked_floating_point_exceptions_are_faults_with_their_status() {
+    let Some(mut native) = native() else { return };
+    let mut image = Box::new([0; 512]);
+    image[..2].copy_from_slice(&0x37bu16.to_le_bytes());
+    image[24..28].copy_from_slice(&0x1d80u32.to_le_bytes());
+    image[160..164].copy_from_slice(&1f32.to_le_bytes());
+    // divss xmm0, xmm1, of 0, with ZM clear: #XM, ZE set, XMM0 as it was (SDM 3A "Interrupt 19")
+    let single = Case { fpu: Some(image.clone()), ..case(&[0xf3, 0x0f, 0x5e, 0xc1]) };
+    let outcome = run(&mut native, &single);
+    assert_eq!((outcome.end, outcome.eip), (fault(19, 0, 0), CODE + 0x100));
+    let after = outcome.fpu.unwrap();
+    assert_eq!((&after[24..28], &after[160..164]), (&0x1d84u32.to_le_bytes()[..], &image[160..164]));
+    // fld1; fldz; fdivp; fwait, with ZM clear: #MF at FWAIT, ZE, ES and B set (SDM 3A "Interrupt 16")
+    let code = [0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, 0x9b];
+    let outcome = run(&mut native, &Case { code: code.to_vec(), ..single.clone() });
+    assert_eq!((outcome.end, outcome.eip), (fault(16, 0, 0), CODE + 0x106));
+    assert_eq!(outcome.fpu.unwrap()[2..4], 0xb084u16.to_le_bytes());
+    // what is pending when the case ends is seen, and meets no other case
+    let outcome = run(&mut native, &Case { code: code[..6].to_vec(), ..single });
+    assert_eq!((outcome.end, &outcome.fpu.unwrap()[2..4]), (End::Fell, &0xb084u16.to_le_bytes()[..]));
+    assert_eq!(run(&mut native, &case(&[0x9b])).end, End::Fell);
+}
+
+#[test]
+fn a_tick_of_the_timer_does_not_show() {
+    let Some(mut native) = native() else { return };
+    // inc dword [edi]; loop: a millisecond or so, 200 times
+    let mut slow = Case { memory: vec![(DATA, vec![0; 4])], ..case(&[0xff, 0x07, 0xe2, 0xfc]) };
+    slow.regs[1] = 0x8_0000;
+    slow.selectors[5] = selector(0);
+    for outcome in native.run(&vec![slow; 200]).unwrap() {
+        assert_eq!((outcome.end, outcome.regs[1]), (End::Fell, 0));
+        assert_eq!(outcome.written, [(DATA + 2, vec![8])]);
+    }
+}
+
+#[test]
 fn what_is_not_a_case_is_refused_by_name() {
     let Some(mut native) = native() else { return };
     for eflags in [0, 0x100] {
@@ -275,6 +312,11 @@ fn no_case_reaches_the_kernel() {
     for call in [252, 4, 20] {
         let exit = Case { regs: [call, 1, 1, 0, STACK, 0, 0, 0], ..case(&[0xcd, 0x80]) };
         assert_eq!(run(&mut native, &exit).end, fault(0x80, 0, 0), "{call}");
+        // SYSCALL and SYSENTER: what one maker's processors have the other's do not
+        for code in [[0x0f, 0x05], [0x0f, 0x34]] {
+            let end = run(&mut native, &Case { code: code.to_vec(), ..exit.clone() }).end;
+            assert!([fault(0x80, 0, 0), fault(6, 0, 0)].contains(&end), "{end:?}");
+        }
     }
 }
 

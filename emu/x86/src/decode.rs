@@ -38,7 +38,23 @@ pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, 
         op.jumps = true;
         return Decoded::Op(op);
     }
-    Decoded::Op(lower(&instruction, model, start))
+    let mut op = lower(&instruction, model, start);
+    if let Some(opcode) = x87_opcode(bytes) {
+        op.imm2 = opcode;
+    }
+    Decoded::Op(op)
+}
+
+fn is_prefix(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+}
+
+/// What x87 notes of an ESC instruction (SDM 1 "Last Instruction Opcode"): the low three bits of its first byte, and its second.
+fn x87_opcode(bytes: &[u8]) -> Option<u16> {
+    match bytes[bytes.iter().take_while(|&&b| is_prefix(b)).count()..] {
+        [first @ 0xd8..=0xdf, second, ..] => Some((first as u16 & 7) << 8 | second as u16),
+        _ => None,
+    }
 }
 
 /// What the bytes are to a processor of this model, in code of 16 or 32 bits: iced-x86's view, except where the model
@@ -73,20 +89,21 @@ fn is_too_long(bytes: &[u8], bitness: u32) -> bool {
     }
     let is_segment = |b: &u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65);
     let is_repeat = |b: &u8| matches!(b, 0xf2 | 0xf3);
-    let is_prefix = |b: &u8| is_segment(b) || is_repeat(b) || matches!(b, 0x66 | 0x67 | 0xf0);
-    let count = bytes.iter().take_while(|b| is_prefix(b)).count();
+    let count = bytes.iter().take_while(|&&b| is_prefix(b)).count();
     let (prefixes, rest) = bytes.split_at(count);
     let last = |wanted: &dyn Fn(&u8) -> bool| prefixes.iter().rev().find(|b| wanted(b)).copied();
     let needed = [last(&is_segment), last(&is_repeat), last(&|b| *b == 0x66), last(&|b| *b == 0x67)];
-    let mut short: Vec<u8> = needed.into_iter().flatten().collect();
-    let spare = count - short.len();
-    short.extend(rest);
-    (0..16u8).any(|n| {
-        let mut padded = short.clone();
-        padded.push(((n & 7) << 3) | ((n >> 3) * 0xc0));
-        padded.resize(2 * MAX_LENGTH, 0);
-        let instruction = Decoder::with_ip(bitness, &padded, 0, DecoderOptions::NONE).decode();
-        instruction.code() != Code::INVALID && instruction.len() + spare > MAX_LENGTH
+    // with the prefixes that count, and without any: a mandatory one may be what makes it undefined
+    [needed.into_iter().flatten().collect(), Vec::new()].into_iter().any(|mut short: Vec<u8>| {
+        let spare = count - short.len();
+        short.extend(rest);
+        (0..16u8).any(|n| {
+            let mut padded = short.clone();
+            padded.push(((n & 7) << 3) | ((n >> 3) * 0xc0));
+            padded.resize(2 * MAX_LENGTH, 0);
+            let instruction = Decoder::with_ip(bitness, &padded, 0, DecoderOptions::NONE).decode();
+            instruction.code() != Code::INVALID && instruction.len() + spare > MAX_LENGTH
+        })
     })
 }
 

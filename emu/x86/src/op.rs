@@ -36,7 +36,7 @@ pub struct Op<B, O> {
     pub disp: u32,
     /// Mask of the address size: 0xffff or 0xffff_ffff.
     pub address_mask: u32,
-    /// Second immediate, or a far branch's selector.
+    /// Second immediate, a far branch's selector, or what x87 notes of an opcode.
     pub imm2: u16,
     /// iced-x86's `Code`, as a number.
     pub code: u16,

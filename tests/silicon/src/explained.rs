@@ -1,7 +1,7 @@
 //! Where the processor of the host differs from the manual's order or from what any processor must do, by name. A
 //! difference that is not one of these is a bug, here or in pagewalk.
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::{Instruction, Mnemonic, Register};
 
 use crate::case::{End, Outcome};
 use crate::compare::{Difference, instructions, same_fpu};
@@ -17,6 +17,8 @@ pub enum Explained {
     /// CALL FAR: AMD's processors push before they look at the offset and at the room for the second push, and fault on the
     /// page of the first one (SDM 2A "CALL" checks both before it pushes).
     CallFarPushesFirst,
+    /// CALL near: AMD's processors push before they hold the target against the limit (SDM 2A "CALL" checks that first).
+    CallPushesFirst,
     /// POPA that faults midway has loaded the registers it came to; pagewalk loads none. The instruction is restarted.
     PopaKeepsPops,
     /// RET FAR and IRET: AMD's processors read CS before EIP, and with an RPL other than CPL the outer SS before they check CS; they
@@ -27,20 +29,39 @@ pub enum Explained {
     TrapWithinRepetition,
     /// INT1 saves EIP of the next instruction; under a hypervisor that intercepts #DB, now and then its own.
     Int1UnderHypervisor,
-    /// The parts of an x87 environment or image are accessed in any order: on two pages, either may fault first.
+    /// The parts of an x87 environment or image are accessed in any order: on two pages, either may fault first, and a load
+    /// that faults may have loaded a part.
     ImageOrder,
+    /// An x87 image that crosses 64 KiB with 16-bit addresses faults on AMD's processors and wraps here; it is for each
+    /// processor to say (SDM 3B "Segment Wraparound").
+    ImageWraps,
+    /// Bytes that are undefined and too long: #UD and #GP(0) have the same priority (SDM 3A "Priority Among Concurrent Events").
+    LongAndUndefined,
+    /// A repeated string instruction that overwrites itself: here the next iteration is of what stands there then; AMD's
+    /// processors go on (SDM 3A "Self-Modifying Code" asks for a jump in between).
+    RepetitionOverwritesItself,
+    /// A branch close to the code segment's limit: AMD's processors may find what lies beyond it before they follow a loop.
+    LoopAtTheLimit,
+    /// LSL of Linux's selector 78h tells which processor it runs on.
+    LslOfCpuNumber,
 }
 
 impl Explained {
     /// All of them.
-    pub const ALL: [Explained; 7] = [
+    pub const ALL: [Explained; 13] = [
         Explained::PushesStay,
         Explained::CallFarPushesFirst,
+        Explained::CallPushesFirst,
         Explained::PopaKeepsPops,
         Explained::RetfReadsInAnotherOrder,
         Explained::TrapWithinRepetition,
         Explained::Int1UnderHypervisor,
         Explained::ImageOrder,
+        Explained::ImageWraps,
+        Explained::LongAndUndefined,
+        Explained::RepetitionOverwritesItself,
+        Explained::LoopAtTheLimit,
+        Explained::LslOfCpuNumber,
     ];
 
     /// One clause for figures.
@@ -48,6 +69,7 @@ impl Explained {
         match self {
             Explained::PushesStay => "ENTER, PUSHA, CALL FAR that fault leave their pushes below ESP",
             Explained::CallFarPushesFirst => "CALL FAR pushes before it checks the rest",
+            Explained::CallPushesFirst => "CALL near pushes before it checks the target",
             Explained::PopaKeepsPops => "POPA that faults keeps the registers it loaded",
             Explained::RetfReadsInAnotherOrder => {
                 "RET FAR and IRET read CS before EIP, the outer SS before it checks CS"
@@ -55,6 +77,13 @@ impl Explained {
             Explained::TrapWithinRepetition => "a trap within a repeated string instruction saves RF as 0",
             Explained::Int1UnderHypervisor => "INT1 saves its own EIP under a hypervisor",
             Explained::ImageOrder => "the parts of an x87 image are accessed in another order",
+            Explained::ImageWraps => "an x87 image that crosses 64 KiB with 16-bit addresses faults",
+            Explained::LongAndUndefined => "bytes both undefined and too long raise the other exception",
+            Explained::RepetitionOverwritesItself => {
+                "a repeated string instruction overwrites itself and goes on"
+            }
+            Explained::LoopAtTheLimit => "a loop that ends at the code segment's limit faults before it ends",
+            Explained::LslOfCpuNumber => "LSL of selector 78h tells the processor's number",
         }
     }
 }
@@ -62,7 +91,28 @@ impl Explained {
 /// Why a difference is permitted, if it is.
 pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     let (ours, native) = (&difference.ours, &difference.native);
+    if differ_by_cpu_number(difference) {
+        return Some(Explained::LslOfCpuNumber);
+    }
     let End::Fault { vector, cr2, .. } = native.end else { return None };
+    if image_wraps(difference) {
+        return Some(Explained::ImageWraps);
+    }
+    if is_long_and_undefined(difference) {
+        return Some(Explained::LongAndUndefined);
+    }
+    if loops_at_the_limit(world, difference) {
+        return Some(Explained::LoopAtTheLimit);
+    }
+    if overwrites_itself(world, difference) {
+        return Some(Explained::RepetitionOverwritesItself);
+    }
+    // INT1 may also stand where the case jumped to
+    let stepped_back = ours.end == native.end && vector == 1 && ours.eip == native.eip.wrapping_add(1);
+    if stepped_back && faulting(difference).is_none() {
+        let same = ours.regs == native.regs && same_but_memory(ours, native, difference.masked);
+        return (same && ours.written == native.written).then_some(Explained::Int1UnderHypervisor);
+    }
     let at = faulting(difference)?;
     let same_end = ours.end == native.end;
     if at.mnemonic() == Mnemonic::Int1 {
@@ -76,6 +126,9 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     }
     let pops_all = matches!(at.mnemonic(), Mnemonic::Popa | Mnemonic::Popad);
     if pops_all {
+        // the eight slots may be read in another order
+        let End::Fault { vector: other, cr2: first, .. } = ours.end else { return None };
+        let same_end = vector == other && first.abs_diff(cr2) < 32;
         let same = same_end && same_but_memory(ours, native, difference.masked);
         return (same && ours.written == native.written).then_some(Explained::PopaKeepsPops);
     }
@@ -91,7 +144,8 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     let (stack, big) = ss.map_or((0, true), |descriptor| (descriptor.base, descriptor.big));
     let mask = if big { u32::MAX } else { 0xffff };
     // how far below the top of the stack
-    let below = |address: u32| stack.wrapping_add(ours.regs[4] & mask).wrapping_sub(1).wrapping_sub(address);
+    let below =
+        |address: u32| (ours.regs[4].wrapping_sub(address.wrapping_sub(stack)) & mask).wrapping_sub(1);
     let same = same_end && same_but_memory(ours, native, difference.masked);
     let size = (at.code().op_code().operand_size() / 8).max(2);
     match at.mnemonic() {
@@ -106,8 +160,15 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
             if same && allowed {
                 Some(Explained::PushesStay)
             } else {
+                // or beyond the stack segment, or misaligned
+                let on_stack = on_stack || matches!(vector, 12 | 17);
                 (!same_end && allowed && on_stack).then_some(Explained::CallFarPushesFirst)
             }
+        }
+        Mnemonic::Call => {
+            let refused = matches!(ours.end, End::Fault { vector: 13, .. });
+            let on_stack = matches!(vector, 12 | 17) || vector == 14 && below(cr2) < size;
+            (refused && on_stack && ours.written == native.written).then_some(Explained::CallPushesFirst)
         }
         Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd => {
             let released = if at.op_count() == 1 { at.immediate16() as u32 } else { 0 };
@@ -115,14 +176,18 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
                 let offset = ours.regs[4].wrapping_add(distance) & mask;
                 cr2.wrapping_sub(stack.wrapping_add(offset)) < size
             };
-            let is_outer = lies_at(2 * size + released) || lies_at(3 * size + released);
-            (vector == 14 && !same_end && (lies_at(size) || is_outer))
-                .then_some(Explained::RetfReadsInAnotherOrder)
+            let is_outer = (2..5).any(|slot| lies_at(slot * size + released));
+            // the outer stack pointer may also lie beyond the segment, or misaligned
+            let reads = vector == 14 && (lies_at(size) || is_outer) || matches!(vector, 12 | 17);
+            (!same_end && reads).then_some(Explained::RetfReadsInAnotherOrder)
         }
         Mnemonic::Fnstenv | Mnemonic::Fnsave | Mnemonic::Fldenv | Mnemonic::Frstor => {
-            let End::Fault { vector: 14, cr2: other, .. } = ours.end else { return None };
-            let same = same_but_memory(ours, native, difference.masked) && ours.written == native.written;
-            (same && vector == 14 && other.abs_diff(cr2) < 108).then_some(Explained::ImageOrder)
+            let End::Fault { vector: other_vector, cr2: other, .. } = ours.end else { return None };
+            let loads = matches!(at.mnemonic(), Mnemonic::Fldenv | Mnemonic::Frstor);
+            let same_fpu = loads || same_fpu(ours, native);
+            let same = same_but_fpu(ours, native, difference.masked) && same_fpu;
+            let both = vector == other_vector && other.abs_diff(cr2) < 108;
+            (same && both).then_some(Explained::ImageOrder)
         }
         _ => None,
     }
@@ -135,7 +200,21 @@ fn faulting(difference: &Difference) -> Option<Instruction> {
 }
 
 fn same_but_memory(a: &Outcome, b: &Outcome, masked: u32) -> bool {
-    (a.eflags ^ b.eflags) & !masked == 0 && a.selectors == b.selectors && same_fpu(a, b)
+    same_but_fpu(a, b, masked) && same_fpu(a, b)
+}
+
+fn same_but_fpu(a: &Outcome, b: &Outcome, masked: u32) -> bool {
+    (a.eflags ^ b.eflags) & !masked == 0 && a.selectors == b.selectors
+}
+
+/// Whether a case with LSL differs in nothing but registers that hold the number of a processor.
+fn differ_by_cpu_number(difference: &Difference) -> bool {
+    let (ours, native) = (&difference.ours, &difference.native);
+    let all = instructions(&difference.case, difference.big, difference.eip);
+    all.iter().any(|instruction| instruction.mnemonic() == Mnemonic::Lsl)
+        && (ours.end, ours.eip, &ours.written) == (native.end, native.eip, &native.written)
+        && same_but_memory(ours, native, difference.masked)
+        && ours.regs.iter().zip(native.regs).all(|(&a, b)| a == b || (a & 0xffff < 256 && b & 0xffff < 256))
 }
 
 /// Addresses that one wrote and the other did not, or differently.
@@ -147,4 +226,64 @@ fn changed<'a>(a: &'a Outcome, b: &'a Outcome) -> impl Iterator<Item = u32> + 'a
         outcome.written.iter().flat_map(|(start, run)| (0..run.len() as u32).map(move |n| start + n))
     };
     addresses(a).chain(addresses(b)).filter(move |&at| byte(a, at) != byte(b, at))
+}
+
+/// Whether the case stopped at an x87 environment or image that does not fit below 64 KiB, by 16-bit addresses.
+fn image_wraps(difference: &Difference) -> bool {
+    let Some(at) = faulting(difference) else { return false };
+    let is_image =
+        matches!(at.mnemonic(), Mnemonic::Fnstenv | Mnemonic::Fnsave | Mnemonic::Fldenv | Mnemonic::Frstor);
+    let register = |register: Register| match register {
+        Register::None => 0,
+        register => difference.native.regs[register.number() & 7],
+    };
+    let parts = [at.memory_base(), at.memory_index()];
+    let narrow = parts.iter().any(|part| part.is_gpr16()) || at.memory_displ_size() == 2;
+    let offset =
+        parts.iter().fold(at.memory_displacement32(), |sum, &part| sum.wrapping_add(register(part))) & 0xffff;
+    is_image && narrow && offset + 108 > 0x1_0000
+}
+
+/// Whether one raises #UD and the other #GP(0) for bytes that begin with many prefixes.
+fn is_long_and_undefined(difference: &Difference) -> bool {
+    let (ours, native) = (&difference.ours, &difference.native);
+    let (End::Fault { vector: a, code: 0, .. }, End::Fault { vector: b, code: 0, .. }) =
+        (ours.end, native.end)
+    else {
+        return false;
+    };
+    let start = native.eip.wrapping_sub(difference.eip) as usize;
+    let bytes = difference.case.code.get(start..).unwrap_or_default();
+    let is_prefix = |b: &&u8| matches!(**b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    matches!((a, b), (6, 13) | (13, 6))
+        && (ours.regs, ours.eip, &ours.written) == (native.regs, native.eip, &native.written)
+        && (bytes.iter().take_while(is_prefix).count() >= 6
+            || bytes.iter().take_while(is_prefix).any(|&b| b == 0xf0))
+}
+
+/// Whether the case stopped in a repeated string instruction that wrote on itself.
+fn overwrites_itself(world: &World, difference: &Difference) -> bool {
+    let Some(at) = faulting(difference) else { return false };
+    let base = world.descriptor(difference.case.selectors[1]).map_or(0, |descriptor| descriptor.base);
+    let first = base.wrapping_add(at.ip32());
+    let hit = |(start, run): &(u32, Vec<u8>)| {
+        first < start.wrapping_add(run.len() as u32) && *start < first.wrapping_add(at.len() as u32)
+    };
+    at.is_string_instruction()
+        && (at.has_rep_prefix() || at.has_repne_prefix())
+        && difference.native.written.iter().chain(&difference.ours.written).any(hit)
+}
+
+/// Whether both ended in #GP(0) at the last bytes of the code segment, in or behind a loop.
+fn loops_at_the_limit(world: &World, difference: &Difference) -> bool {
+    let (ours, native) = (&difference.ours, &difference.native);
+    let Some(segment) = world.descriptor(difference.case.selectors[1]) else { return false };
+    let limit = if segment.pages { segment.limit << 12 | 0xfff } else { segment.limit };
+    let ends = |eip: u32| limit.wrapping_add(1).wrapping_sub(eip) < 16;
+    let is_loop = |at: Instruction| at.is_loop() || at.is_loopcc() || at.is_jcc_short() || at.is_jcx_short();
+    ours.end == native.end
+        && native.end == (End::Fault { vector: 13, code: 0, cr2: 0 })
+        && ends(ours.eip)
+        && ends(native.eip)
+        && faulting(difference).is_some_and(is_loop)
 }

@@ -365,6 +365,9 @@ fn write_system_tables(bus: &mut FlatBus, world: &World) {
     for (selector, descriptor) in [
         (KERNEL_CODE, 0x00cf_9b00_0000_ffff),
         (KERNEL_DATA, 0x00cf_9300_0000_ffff),
+        // Linux's 64-bit user code, and the segment whose limit is the number of the processor
+        (0x30, 0x00af_fb00_0000_ffff),
+        (0x78, 0x0040_f500_0000_0000),
         (FLAT_CODE & !3, 0x00cf_fb00_0000_ffff),
         (FLAT_DATA & !3, 0x00cf_f300_0000_ffff),
         (TSS_SELECTOR, system_segment(TSS, 0x67, 0x8b)),

@@ -180,9 +180,13 @@ fn arithmetic<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
     unimplemented(cpu, op)
 }
 
-fn fnop<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, _op: &Op<B, O>) -> Exec {
+/// FNOP. Hardware: it is noted as the last instruction, as an AMD EPYC does.
+fn fnop<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec {
     require_available(cpu)?;
-    require_no_exception(cpu)
+    require_no_exception(cpu)?;
+
+    stack::note_instruction(cpu, op);
+    Ok(())
 }
 
 /// FNENI, FNDISI, FNSETPM: of the 8087 and 80287; later ones ignore them.

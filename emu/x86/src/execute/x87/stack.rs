@@ -192,6 +192,8 @@ pub fn note_instruction<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>)
     let (ip, cs) = (cpu.ip(op), cpu.segs[CS].selector as u32);
     cpu.fpu.pointers[0] = ip;
     cpu.fpu.pointers[1] = cs;
+    // Hardware: noted always, as on all processors without the fopcode compatibility mode of the Pentium 4
+    cpu.fpu.pointers[2] = op.imm2 as u32;
 }
 
 /// Notes its memory operand.

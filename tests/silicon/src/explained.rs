@@ -32,8 +32,8 @@ pub enum Explained {
     /// The parts of an x87 environment or image are accessed in any order: on two pages, either may fault first, and a load
     /// that faults may have loaded a part.
     ImageOrder,
-    /// An x87 image that crosses 64 KiB with 16-bit addresses faults on AMD's processors and wraps here; it is for each
-    /// processor to say (SDM 3B "Segment Wraparound").
+    /// An x87 image that crosses 64 KiB with 16-bit addresses, or POPA on a 16-bit stack that does, faults on AMD's processors
+    /// and wraps here, or the other way round; it is for each processor to say (SDM 3B "Segment Wraparound").
     ImageWraps,
     /// Bytes that are undefined and too long: #UD and #GP(0) have the same priority (SDM 3A "Priority Among Concurrent Events").
     LongAndUndefined,
@@ -77,7 +77,7 @@ impl Explained {
             Explained::TrapWithinRepetition => "a trap within a repeated string instruction saves RF as 0",
             Explained::Int1UnderHypervisor => "INT1 saves its own EIP under a hypervisor",
             Explained::ImageOrder => "the parts of an x87 image are accessed in another order",
-            Explained::ImageWraps => "an x87 image that crosses 64 KiB with 16-bit addresses faults",
+            Explained::ImageWraps => "an x87 image or POPA that crosses 64 KiB with 16-bit addresses faults",
             Explained::LongAndUndefined => "bytes both undefined and too long raise the other exception",
             Explained::RepetitionOverwritesItself => {
                 "a repeated string instruction overwrites itself and goes on"
@@ -94,10 +94,10 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     if differ_by_cpu_number(difference) {
         return Some(Explained::LslOfCpuNumber);
     }
-    let End::Fault { vector, cr2, .. } = native.end else { return None };
     if image_wraps(difference) {
         return Some(Explained::ImageWraps);
     }
+    let End::Fault { vector, cr2, .. } = native.end else { return None };
     if is_long_and_undefined(difference) {
         return Some(Explained::LongAndUndefined);
     }
@@ -195,8 +195,12 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
 
 /// The instruction that EIP points at, which must be one of the case's.
 fn faulting(difference: &Difference) -> Option<Instruction> {
+    instruction_at(difference, difference.native.eip)
+}
+
+fn instruction_at(difference: &Difference, eip: u32) -> Option<Instruction> {
     let all = instructions(&difference.case, difference.big, difference.eip);
-    all.into_iter().find(|instruction| instruction.ip() as u32 == difference.native.eip)
+    all.into_iter().find(|instruction| instruction.ip32() == eip)
 }
 
 fn same_but_memory(a: &Outcome, b: &Outcome, masked: u32) -> bool {
@@ -230,12 +234,23 @@ fn changed<'a>(a: &'a Outcome, b: &'a Outcome) -> impl Iterator<Item = u32> + 'a
 
 /// Whether the case stopped at an x87 environment or image that does not fit below 64 KiB, by 16-bit addresses.
 fn image_wraps(difference: &Difference) -> bool {
-    let Some(at) = faulting(difference) else { return false };
+    // whichever of the two stopped there
+    let (ours, native) = (&difference.ours, &difference.native);
+    let Some((at, stopped)) = [native, ours].into_iter().find_map(|outcome| {
+        let at = instruction_at(difference, outcome.eip)?;
+        matches!(outcome.end, End::Fault { .. }).then_some((at, outcome))
+    }) else {
+        return false;
+    };
+    if matches!(at.mnemonic(), Mnemonic::Popa | Mnemonic::Popad) {
+        let sp = stopped.regs[4] & 0xffff;
+        return sp + 32 > 0x1_0000;
+    }
     let is_image =
         matches!(at.mnemonic(), Mnemonic::Fnstenv | Mnemonic::Fnsave | Mnemonic::Fldenv | Mnemonic::Frstor);
     let register = |register: Register| match register {
         Register::None => 0,
-        register => difference.native.regs[register.number() & 7],
+        register => stopped.regs[register.number() & 7],
     };
     let parts = [at.memory_base(), at.memory_index()];
     let narrow = parts.iter().any(|part| part.is_gpr16()) || at.memory_displ_size() == 2;

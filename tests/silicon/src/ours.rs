@@ -258,12 +258,14 @@ impl Ours {
             written: vec![],
             fpu: None,
         };
+        // a jump there may trap before it fetches
+        let linear = self.segment(cs as u16).base.wrapping_add(eip);
         if vector == 14 && eip == RETURN && cr2 == RETURN && cs as u16 == FLAT_CODE {
             outcome.end = End::Fell;
             outcome.eip = self.world.eip(case).wrapping_add(case.code.len() as u32);
             outcome.eflags &= !0x1_0000;
             outcome.selectors[1] = case.selectors[1];
-        } else if vector == 14 && RUNNER.contains(&cr2) {
+        } else if (vector == 14 && RUNNER.contains(&cr2)) || (linear != RETURN && RUNNER.contains(&linear)) {
             return Run::Dropped(Dropped::TouchesRunner);
         } else if vector == SYSTEM_CALL || self.is_system_call(vector, cs as u16, eip) {
             return Run::Dropped(Dropped::SystemCall);

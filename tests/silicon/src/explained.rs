@@ -42,13 +42,16 @@ pub enum Explained {
     RepetitionOverwritesItself,
     /// A branch close to the code segment's limit: AMD's processors may find what lies beyond it before they follow a loop.
     LoopAtTheLimit,
+    /// IRET with NT set returns to another task, or faults on its TSS; under a 64-bit kernel it is #GP(0) (SDM 2A "IRET", IA-32e
+    /// mode).
+    NestedReturn,
     /// LSL of Linux's selector 78h tells which processor it runs on.
     LslOfCpuNumber,
 }
 
 impl Explained {
     /// All of them.
-    pub const ALL: [Explained; 13] = [
+    pub const ALL: [Explained; 14] = [
         Explained::PushesStay,
         Explained::CallFarPushesFirst,
         Explained::CallPushesFirst,
@@ -61,6 +64,7 @@ impl Explained {
         Explained::LongAndUndefined,
         Explained::RepetitionOverwritesItself,
         Explained::LoopAtTheLimit,
+        Explained::NestedReturn,
         Explained::LslOfCpuNumber,
     ];
 
@@ -83,6 +87,7 @@ impl Explained {
                 "a repeated string instruction overwrites itself and goes on"
             }
             Explained::LoopAtTheLimit => "a loop that ends at the code segment's limit faults before it ends",
+            Explained::NestedReturn => "IRET with NT set is #GP(0) under a 64-bit kernel",
             Explained::LslOfCpuNumber => "LSL of selector 78h tells the processor's number",
         }
     }
@@ -100,6 +105,11 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     let End::Fault { vector, cr2, .. } = native.end else { return None };
     if is_long_and_undefined(difference) {
         return Some(Explained::LongAndUndefined);
+    }
+    let nested =
+        matches!(ours.end, End::Fault { vector: 10, .. }) && ours.eflags & native.eflags & 0x4000 != 0;
+    if nested && native.end == (End::Fault { vector: 13, code: 0, cr2: 0 }) && ours.regs == native.regs {
+        return Some(Explained::NestedReturn);
     }
     if loops_at_the_limit(world, difference) {
         return Some(Explained::LoopAtTheLimit);

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::case::{Case, End, Outcome};
-use crate::world::{CODE, DATA, Kind, PAGE, PAGES, Rights, World, trailer};
+use crate::world::{Kind, PAGE, PAGES, Rights, World, trailer};
 
 /// The runner, compiled by build.rs; empty where it could not be.
 const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runner"));
@@ -242,9 +242,10 @@ fn pad(bytes: &mut Vec<u8>) {
 /// The trailer as far as there are pages for it.
 pub(crate) fn behind(world: &World, case: &Case) -> Vec<u8> {
     let mut behind = trailer(world.is_big(case.selectors[1]));
-    let room = CODE + 2 * PAGE - case.at - case.code.len() as u32;
-    debug_assert!(room < DATA);
-    behind.truncate(room as usize);
+    let end = case.at.wrapping_add(case.code.len() as u32);
+    let is_there = |at: u32| PAGES.iter().any(|&(page, _)| at.wrapping_sub(page) < PAGE);
+    let room = (0..behind.len() as u32).take_while(|&n| is_there(end.wrapping_add(n))).count();
+    behind.truncate(room);
     behind
 }
 

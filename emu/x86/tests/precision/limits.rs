@@ -84,7 +84,9 @@ fn check(setting: Setting) {
                     let mut barred = fresh();
                     let Some(segment) = bar.segment(barred.cpu.segs[number], number, touch) else { continue };
                     barred.cpu.segs[number] = segment;
-                    let expected = if number == SS { Fault::Stack(0) } else { Fault::GeneralProtection(0) };
+                    // SDM 3A "Error Code": EXT tells a fault met while delivering anything but INT n, INT3 and INTO
+                    let ext = (case.instruction.code() == Code::Int1) as u16;
+                    let expected = if number == SS { Fault::Stack(ext) } else { Fault::GeneralProtection(ext) };
                     test(&format!("{touch:x?} {bar:?}"), barred, expected);
                 }
             }

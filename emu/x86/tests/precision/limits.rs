@@ -86,7 +86,8 @@ fn check(setting: Setting) {
                     barred.cpu.segs[number] = segment;
                     // SDM 3A "Error Code": EXT tells a fault met while delivering anything but INT n, INT3 and INTO
                     let ext = (case.instruction.code() == Code::Int1) as u16;
-                    let expected = if number == SS { Fault::Stack(ext) } else { Fault::GeneralProtection(ext) };
+                    let expected =
+                        if number == SS { Fault::Stack(ext) } else { Fault::GeneralProtection(ext) };
                     test(&format!("{touch:x?} {bar:?}"), barred, expected);
                 }
             }

@@ -41,10 +41,10 @@ impl Stack {
         (0..count).all(|n| self.segment.can_write(self.slot::<W>(n), W::BYTES))
     }
 
-    /// ESP after `count` pushes of `W`, if ESP was `old`: a 16-bit stack leaves the upper half alone.
-    pub fn esp_after<W: Width>(&self, old: u32, count: usize) -> u32 {
+    /// ESP after `count` pushes of `W`. A 16-bit stack leaves the upper half alone.
+    fn esp_after<W: Width>(&self, count: usize) -> u32 {
         let mask = self.mask();
-        old & !mask | self.esp.wrapping_sub(count as u32 * W::BYTES) & mask
+        self.esp & !mask | self.esp.wrapping_sub(count as u32 * W::BYTES) & mask
     }
 }
 
@@ -102,7 +102,14 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         Ok(self.load(place).to_u32())
     }
 
-    /// Puts a stack into SS:ESP. With a 16-bit stack segment only SP is loaded.
+    /// Puts an inner stack into SS:ESP: "ESP := newESP" (SDM 2A "CALL", MORE-PRIVILEGE), in full whatever the size of the
+    /// stack, and then the `count` pushes of `W`.
+    pub fn enter_stack<W: Width>(&mut self, inner: InnerStack, count: usize) {
+        self.segs[SS] = self.commit(inner.ss);
+        self.regs.set_dword(ESP, inner.stack.esp_after::<W>(count));
+    }
+
+    /// Puts an outer stack into SS:ESP. With a 16-bit stack segment only SP is loaded.
     pub fn load_stack(&mut self, ss: Segment, esp: u32) {
         self.segs[SS] = ss;
         let (old, mask) = (self.regs.dword(ESP), self.stack_mask());

@@ -155,9 +155,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         let slots = self.reserve::<W, 10>(&inner.stack, image.count)?;
 
         self.fill(&slots, image.values());
-        let ss = self.commit(inner.ss);
-        let esp = inner.stack.esp_after::<W>(self.regs.dword(ESP), image.count);
-        self.load_stack(ss, esp);
+        self.enter_stack::<W>(inner, image.count);
         if from_vm86 {
             for register in [GS, FS, DS, ES] {
                 self.segs[register] = Segment::null(0);

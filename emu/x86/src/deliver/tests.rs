@@ -129,6 +129,22 @@ fn from_an_outer_ring_the_frame_goes_on_the_stack_of_the_tss() {
     assert_eq!(frame(&cpu, 6), [0x18, CODE, 0x3b, RF | ALWAYS, 0x8000, 0x43]);
 }
 
+/// SDM 2A "INT n", INTER-PRIVILEGE-LEVEL-INTERRUPT: "SS:ESP := TSS(NewSS:NewESP)"; and so in "CALL".
+#[test]
+fn esp_is_loaded_in_full_also_for_an_inner_stack_of_16_bits() {
+    for bytes in [&[0xcd, 0x30][..], &[0x9a, 0, 0, 0, 0, (FREE as u8 + 8) | 3, (FREE >> 8) as u8]] {
+        let mut cpu = ring(3);
+        put(&mut cpu, FREE, descriptor(0, 0xffff, 0xb3, 0));
+        put(&mut cpu, FREE + 8, gate(code(1), 0x5555, 0xec, 0));
+        put_gate(&mut cpu, 0x30, gate(code(1), 0x5555, 0xee, 0));
+        poke(&mut cpu, TSS + 12, 0x5678_7000u32);
+        poke(&mut cpu, TSS + 16, FREE | 1);
+        let count = if bytes[0] == 0xcd { 5 } else { 4 };
+        assert_eq!(run(&mut cpu, bytes), Ok(()));
+        assert_eq!((cpu.cpl, cpu.regs.dword(ESP)), (1, 0x5678_7000 - count * 4));
+    }
+}
+
 #[test]
 fn a_16_bit_gate_pushes_words_and_takes_16_bits_of_its_offset() {
     let mut cpu = ring(3);

@@ -72,9 +72,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         values[count - 1] = self.next_ip(op);
 
         self.fill(&slots, &values[..count]);
-        let ss = self.commit(inner.ss);
-        let esp = inner.stack.esp_after::<W>(self.regs.dword(ESP), count);
-        self.load_stack(ss, esp);
+        self.enter_stack::<W>(inner, count);
         self.segs[CS] = self.commit(code);
         self.eip = eip;
         self.set_cpl(dpl);

@@ -20,7 +20,10 @@ CODE(fninit_, "fninit");
 CODE(absent_fs, "movw $0x140, %ax; movw %ax, %fs"); // ABSENT
 CODE(absent_ss, "movw $0x143, %ax; movw %ax, %ss"); // ABSENT, from ring 3
 CODE(hlt_, "hlt");
+CODE(bad_return, "iretl"); // with NT, and a link that names no task
+CODE(divide_by_zero_x87, "fninit; fldcw cause_control; fld1; fldz; fdivrp; fwait");
 CODE(misaligned, "movl cause_bounds + 1, %eax");
+__attribute__((used)) static u16 cause_control = 0x37b; // but for the zero divide, all is masked
 __attribute__((used)) static u32 cause_bounds[2] = {5, 6};
 #define ABSENT SCRATCH(8) // a data segment of dpl 3 that is not present: for the guest to make
 
@@ -53,8 +56,10 @@ static const struct cause causes[] = {
     {"nm", fninit_, NM, BENIGN, 0, NO_ERROR, 0, 0, 1, 0, 15},
     {"np", absent_fs, NP, CONTRIBUTORY, 0, ABSENT, 4, 4, 1, 0, 15},
     {"ss", absent_ss, SS, CONTRIBUTORY, 0, ABSENT, 4, 4, 1, 0, 8},
+    {"ts", bad_return, TS, CONTRIBUTORY, 0, KDATA, 0, 0, 1, NT, 15},
     {"gp", hlt_, GP, CONTRIBUTORY, 0, 0, 0, 0, 1, 0, 14},
     {"pf", read_window, PF_, PAGE_FAULT, 0, 0, 0, 0, 1, 0, 15},
+    {"mf", divide_by_zero_x87, MF, BENIGN, 0, NO_ERROR, 14, 14, 1, 0, 15},
     {"ac", misaligned, AC_, BENIGN, 0, 0, 0, 0, 1, AC, 8},
 };
 #define CAUSES (sizeof causes / sizeof *causes)
@@ -81,7 +86,13 @@ static void happen(struct context *c) {
         set_cr0(old | TS_BIT);
     if (cause->vector == AC_)
         set_cr0(old | AM);
+    if (cause->vector == TS)
+        tss0.link = KDATA;
+    if (cause->vector == MF)
+        set_cr0((old | NE) & ~(EM | TS_BIT));
     go(c);
+    if (cause->vector == MF)
+        asm volatile("clts; fninit");
     if (cause->vector == IRQ0)
         outb(0x21, 0xff), outb(0x20, 0x20);
     set_cr0(old);

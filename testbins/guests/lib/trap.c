@@ -51,15 +51,20 @@ u32 copy_low(u32 to, void (*code)(void), char *end) {
     return to;
 }
 
+// (dwords first: each is an instruction's iteration, and guests are counted and compared by them)
 void *memset(void *to, int value, u32 count) {
     void *at = to;
-    asm volatile("rep stosb" : "+D"(at), "+c"(count) : "a"(value) : "memory");
+    u32 dwords = count / 4, bytes = count % 4;
+    asm volatile("rep stosl" : "+D"(at), "+c"(dwords) : "a"((u8)value * 0x01010101u) : "memory");
+    asm volatile("rep stosb" : "+D"(at), "+c"(bytes) : "a"(value) : "memory");
     return to;
 }
 
 void *memcpy(void *to, const void *from, u32 count) {
     void *at = to;
-    asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(count)::"memory");
+    u32 dwords = count / 4, bytes = count % 4;
+    asm volatile("rep movsl" : "+D"(at), "+S"(from), "+c"(dwords)::"memory");
+    asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(bytes)::"memory");
     return to;
 }
 

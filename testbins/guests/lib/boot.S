@@ -11,6 +11,7 @@
 entry:
     cli
     cld
+    movl %ebx, boot_info
     lgdt gdt_pointer
     ljmp $KCODE, $1f
 1:  movl $KDATA, %eax
@@ -56,7 +57,10 @@ gdt_pointer:
 
     .bss
     .align 16
-    .skip 32768
+    .globl boot_info
+boot_info:
+    .skip 4
+    .skip 32768 - 4
     .globl main_stack_top
 main_stack_top:
 

@@ -69,7 +69,7 @@ static const struct cause *cause; // the one at hand
 
 // IRQ 0 requested, and unmasked.
 __attribute__((unused)) static void request(void) {
-    outb(0x43, 0x30), outb(0x40, 30), outb(0x40, 0);
+    outb(0x43, 0x30), outb(0x40, 2), outb(0x40, 0);
     for (u32 n = 0; n < 3000000; n++)
         if (outb(0x20, 0x0a), inb(0x20) & 1)
             break;

@@ -283,6 +283,9 @@ static inline void set_eflags(u32 v) { asm volatile("pushl %0; popfl" ::"r"(v) :
 void *memset(void *to, int value, u32 count);
 void *memcpy(void *to, const void *from, u32 count);
 
+// The number behind `word` on the command line, as in "shutdown=3"; 0 if it is not there.
+u32 asked_for(const char *word);
+
 void guest(void); // the guest's own code
 
 #endif

@@ -31,7 +31,7 @@ static void stop_servers(void) {
 }
 
 // The task that the server of this vector interrupted.
-static u32 served_task(u32 vector) {
+__attribute__((unused)) static u32 served_task(u32 vector) {
     for (u32 n = 0; n < SERVED; n++)
         if (served[n] == vector)
             return servers[n].link & 0xffff;

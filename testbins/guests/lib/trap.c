@@ -101,3 +101,25 @@ u64 rdmsr(u32 msr) {
 }
 
 void wrmsr(u32 msr, u64 value) { asm volatile("wrmsr" ::"A"(value), "c"(msr) : "memory"); }
+
+// Multiboot Specification, "Boot information format".
+extern struct {
+    u32 flags, mem_lower, mem_upper, boot_device;
+    const char *cmdline;
+} *boot_info;
+
+u32 asked_for(const char *word) {
+    if (!(boot_info->flags & 4))
+        return 0;
+    for (const char *at = boot_info->cmdline; *at; at++) {
+        u32 n = 0, value = 0;
+        while (word[n] && at[n] == word[n])
+            n++;
+        if (word[n] || at[n] != '=')
+            continue;
+        for (n++; at[n] >= '0' && at[n] <= '9'; n++)
+            value = value * 10 + at[n] - '0';
+        return value;
+    }
+    return 0;
+}

@@ -9,6 +9,7 @@ use pagewalk_loader::Boot;
 use pagewalk_x86::mmu::tlb::{Geometry, Policy};
 use pagewalk_x86::mmu::walk::Kind;
 use pagewalk_x86::model::{self, Model};
+use pagewalk_x86::undefined::UndefinedFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,6 +74,10 @@ pub struct MachineOptions {
     /// Processor: 386, 486, pentium, p6, p4 or max
     #[arg(long, value_name = "MODEL", default_value = "max", value_parser = parse_model)]
     pub cpu: Model,
+    /// Flags that the manual leaves undefined: `silicon` as AMD's family 1Ah leaves them, `common` only where Intel's processors
+    /// are known to do the same and otherwise the opposite, `manual` always the opposite
+    #[arg(long, value_name = "silicon|common|manual", default_value = "silicon", value_parser = parse_undefined_flags)]
+    pub undefined_flags: UndefinedFlags,
     /// A raw disk image on the IDE controller; may be given up to four times. The file is not written to
     #[arg(long, value_name = "FILE")]
     pub disk: Vec<PathBuf>,
@@ -245,6 +250,11 @@ fn parse_model(text: &str) -> Result<Model, String> {
         let names: Vec<&str> = model::ALL.iter().map(|m| m.name).collect();
         format!("'{text}' is no processor model; there are: {}", names.join(", "))
     })
+}
+
+fn parse_undefined_flags(text: &str) -> Result<UndefinedFlags, String> {
+    let names = UndefinedFlags::ALL.map(|(name, _)| name).join(", ");
+    UndefinedFlags::by_name(text).ok_or_else(|| format!("'{text}' is no choice; there are: {names}"))
 }
 
 fn parse_tlb(text: &str) -> Result<Geometry, String> {

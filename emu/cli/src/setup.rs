@@ -8,6 +8,7 @@ use pagewalk_loader::{Module, Plan, Request};
 use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::disk::{Disk, Writes};
 use pagewalk_pc::machine::{Machine, Parts, memory_map};
+use pagewalk_x86::model::Model;
 use pagewalk_x86::observe::Observer;
 
 use crate::options::MachineOptions;
@@ -53,8 +54,11 @@ impl Setup {
             }
             (None, None) => anyhow::bail!("neither an image nor --bios was given; name a file to boot"),
         };
-        let parts =
-            Parts { model: options.cpu, tlb: options.tlb, ps_per_instruction: options.ns_per_instruction };
+        let parts = Parts {
+            model: Model { undefined_flags: options.undefined_flags, ..options.cpu },
+            tlb: options.tlb,
+            ps_per_instruction: options.ns_per_instruction,
+        };
         Ok(Setup { plan, parts, config })
     }
 

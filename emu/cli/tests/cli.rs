@@ -47,6 +47,25 @@ fn a_halt_for_good_is_status_0() {
     assert_eq!(status(&run(&[0xfa, 0xf4], &[])), 0); // cli; hlt
 }
 
+/// AMD's and Intel's processors clear AF after OR; after SHL, AMD's of family 1Ah and the Pentium set it, the Pentium 4 clears it.
+#[test]
+fn undefined_flags_are_the_users_choice() {
+    let code = [
+        &[0x09, 0xc0, 0x9f, 0x8a, 0xd4][..],   // or eax, eax; lahf; mov dl, ah
+        &[0xb3, 0x01, 0xc0, 0xe3, 0x02],       // mov bl, 1; shl bl, 2
+        &[0x9f, 0x8a, 0xf4],                   // lahf; mov dh, ah
+        &[0xc0, 0xea, 0x04, 0x80, 0xe2, 0x01], // shr dl, 4; and dl, 1
+        &[0xc0, 0xee, 0x03, 0x80, 0xe6, 0x02], // shr dh, 3; and dh, 2
+        &[0x08, 0xf2, 0x88, 0xd0, 0xe6, 0xf4], // or dl, dh; mov al, dl; out 0xf4, al
+    ]
+    .concat();
+    assert_eq!(status(&run(&code, &[])), 5);
+    for (choice, expected) in [("silicon", 5), ("common", 1), ("manual", 3)] {
+        assert_eq!(status(&run(&code, &["--undefined-flags", choice])), expected, "{choice}");
+    }
+    assert_eq!(status(&run(&code, &["--undefined-flags", "intel"])), 125);
+}
+
 #[test]
 fn a_limit_is_status_124() {
     let output = run(&[0xeb, 0xfe], &["--max-instructions", "10k"]);

@@ -15,6 +15,7 @@ use crate::planted::Planted;
 use crate::random::Random;
 use crate::regs::{EDX, Regs};
 use crate::segment::{CS, SS, Segment, TableRegister};
+use crate::undefined::Bodies;
 
 /// How addresses are made and privilege is judged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -238,6 +239,8 @@ pub struct Cpu<B, O> {
     /// Whether the front table may be used at all (a test switch; results must not depend on it).
     pub(crate) front_allowed: bool,
     pub(crate) planted: Planted,
+    /// Bodies that leave other flags than silicon does.
+    pub(crate) bodies: Bodies<B, O>,
 }
 
 impl<B, O> std::ops::Deref for Cpu<B, O> {
@@ -287,6 +290,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             bus_layout,
             front_allowed: true,
             planted: Planted::default(),
+            bodies: Bodies::default(),
         };
         cpu.update_context();
         cpu

@@ -9,6 +9,7 @@ use crate::model::{Features, Model};
 use crate::observe::Observer;
 use crate::op::{Op, Rep};
 use crate::regs::ZERO;
+use crate::undefined;
 
 /// The longest instruction.
 pub const MAX_LENGTH: usize = 15;
@@ -164,6 +165,9 @@ pub fn lower<B: Bus, O: Observer>(instruction: &Instruction, model: &Model, star
                 immediates += 1;
             }
         }
+    }
+    if model.executes(code) {
+        undefined::lower(&mut op, instruction, memory, model.undefined_flags);
     }
     op
 }

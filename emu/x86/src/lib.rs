@@ -41,6 +41,7 @@ pub mod segment;
 pub mod task;
 #[cfg(test)]
 mod testing;
+pub mod undefined;
 pub mod width;
 
 pub use engine::Processor;

@@ -10,6 +10,7 @@ use iced_x86::{Code, CpuidFeature, DecoderOptions, Mnemonic};
 
 use crate::control::*;
 use crate::flags;
+use crate::undefined::UndefinedFlags;
 
 bitflags::bitflags! {
     /// What a processor model has beyond the 80386.
@@ -140,6 +141,8 @@ pub struct Model {
     pub writes_whole_tsc: bool,
     /// The model-specific registers, in groups.
     pub msrs: &'static [&'static [msr::Range]],
+    /// What becomes of flags that the manual leaves undefined.
+    pub undefined_flags: UndefinedFlags,
 }
 
 /// The model of this name.

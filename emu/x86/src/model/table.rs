@@ -9,6 +9,7 @@
 use super::cpuid::{Cache, Holds};
 use super::msr::{self, Range, Rule, many, one};
 use super::{Features, Model};
+use crate::undefined::UndefinedFlags;
 
 /// Every model, oldest first.
 pub const ALL: [Model; 6] = [I386, I486, PENTIUM, P6, P4, MAX];
@@ -60,6 +61,7 @@ pub const I386: Model = Model {
     counters: (0, 0),
     writes_whole_tsc: false,
     msrs: &[],
+    undefined_flags: UndefinedFlags::Silicon,
 };
 
 /// The i486 DX, step D0: the last without CPUID.
@@ -107,6 +109,7 @@ pub const P6: Model = Model {
     counters: (0xc1, 2),
     writes_whole_tsc: false,
     msrs: &[msr::TIME, msr::SYSENTER, msr::APIC, msr::MICROCODE, msr::MTRR, msr::PAT, P6_MSRS],
+    undefined_flags: UndefinedFlags::Silicon,
 };
 
 const P6_MSRS: &[Range] = &[
@@ -152,6 +155,7 @@ pub const P4: Model = Model {
     counters: (0x300, 18),
     writes_whole_tsc: false,
     msrs: &[msr::TIME, msr::SYSENTER, msr::APIC, msr::MICROCODE, msr::MTRR, msr::PAT, P4_MSRS],
+    undefined_flags: UndefinedFlags::Silicon,
 };
 
 const P4_MSRS: &[Range] = &[
@@ -211,6 +215,7 @@ pub const MAX: Model = Model {
         msr::AUX,
         MAX_MSRS,
     ],
+    undefined_flags: UndefinedFlags::Silicon,
 };
 
 const MAX_MSRS: &[Range] = &[

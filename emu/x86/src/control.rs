@@ -29,6 +29,13 @@ pub const CR4_UMIP: u32 = 1 << 11;
 pub const CR4_SMEP: u32 = 1 << 20;
 pub const CR4_SMAP: u32 = 1 << 21;
 
+/// MXCSR after RESET: all exceptions masked, rounding to nearest.
+pub const MXCSR_RESET: u32 = 0x1f80;
+/// Denormals are zeros.
+pub const MXCSR_DAZ: u32 = 1 << 6;
+/// Flush to zero.
+pub const MXCSR_FZ: u32 = 1 << 15;
+
 pub const EFER_NXE: u64 = 1 << 11;
 
 /// DR6 bits that report causes.

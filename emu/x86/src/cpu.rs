@@ -127,8 +127,12 @@ pub struct State {
     pub dr: [u32; 8],
     /// MSRs.
     pub msrs: Msrs,
-    /// x87.
+    /// x87, and MMX in its registers.
     pub fpu: Fpu,
+    /// XMM0 to XMM7.
+    pub xmm: [u128; 8],
+    /// MXCSR.
+    pub mxcsr: u32,
     /// Running or halted.
     pub activity: Activity,
     /// What the last instruction holds back.
@@ -175,6 +179,8 @@ impl State {
             dr: [0, 0, 0, 0, 0, 0, DR6_ONES, DR7_ONES],
             msrs: Msrs::default(),
             fpu: Fpu::default(),
+            xmm: [0; 8],
+            mxcsr: MXCSR_RESET,
             activity: Activity::Running,
             shadow: Shadow::None,
             debug_trap: 0,

@@ -29,7 +29,8 @@ pub fn decode<B: Bus, O: Observer>(bytes: &[u8], is_32bit: bool, model: &Model, 
     let bitness = if is_32bit { 32 } else { 16 };
     let (instruction, error) = instruction(bytes, bitness, model);
     if instruction.code() == Code::INVALID {
-        if error == DecoderError::NoMoreBytes && bytes.len() < MAX_LENGTH {
+        let lacks = error == DecoderError::NoMoreBytes || ends_within_form(bytes, bitness);
+        if lacks && bytes.len() < MAX_LENGTH {
             return Decoded::NeedsMore;
         }
         let body = if is_too_long(bytes, bitness) { execute::too_long } else { execute::undefined };
@@ -79,6 +80,20 @@ pub fn instruction(bytes: &[u8], bitness: u32, model: &Model) -> (Instruction, D
 /// The reserved NOPs of opcode 0F 0D are prefetches; a processor without them knows no such opcode.
 fn is_0f0d(code: Code) -> bool {
     matches!(code, Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D)
+}
+
+/// Whether undefined bytes end before the ModRM form that their opcode has with other prefixes: it is fetched whole before
+/// it is found to be undefined. Hardware: AMD EPYC.
+fn ends_within_form(bytes: &[u8], bitness: u32) -> bool {
+    let count = bytes.iter().take_while(|&&b| is_prefix(b)).count();
+    let (prefixes, rest) = bytes.split_at(count);
+    let sizes: Vec<u8> = [0x66, 0x67].into_iter().filter(|size| prefixes.contains(size)).collect();
+    [&[][..], &[0xf3], &[0xf2]].into_iter().any(|mandatory| {
+        let other = [&sizes, mandatory, rest].concat();
+        let mut decoder = Decoder::with_ip(bitness, &other, 0, DecoderOptions::NONE);
+        let _ = decoder.decode();
+        decoder.last_error() == DecoderError::NoMoreBytes
+    })
 }
 
 /// Whether 15 bytes are the beginning of a longer instruction, LOCK where it is not allowed included. So long an
@@ -186,6 +201,7 @@ fn place_register<B, O>(op: &mut Op<B, O>, kind: OpCodeOperandKind, register: Re
     match kind {
         K::r8_or_mem | K::r16_or_mem | K::r32_or_mem => op.rm = number,
         K::r16_rm | K::r32_rm => op.rm = number,
+        K::mm_or_mem | K::mm_rm | K::xmm_or_mem | K::xmm_rm => op.rm = number,
         K::r32_vvvv => op.reg2 = number,
         K::al | K::cl | K::ax | K::dx | K::eax | K::st0 => {}
         _ => op.reg = number,

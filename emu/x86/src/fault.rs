@@ -37,6 +37,8 @@ pub enum Fault {
     FloatingPoint,
     /// #AC, error code 0
     Alignment,
+    /// #XM
+    Simd,
 }
 
 impl Fault {
@@ -56,6 +58,7 @@ impl Fault {
             Fault::Page { .. } => 14,
             Fault::FloatingPoint => 16,
             Fault::Alignment => 17,
+            Fault::Simd => 19,
         }
     }
 

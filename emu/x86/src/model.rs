@@ -100,13 +100,27 @@ bitflags::bitflags! {
         const PAT = 1 << 40;
         /// Machine-check architecture.
         const MCA = 1 << 41;
+        /// SSE3, FISTTP among it.
+        const SSE3 = 1 << 42;
+        /// SSSE3.
+        const SSSE3 = 1 << 43;
+        /// SSE4.1.
+        const SSE4_1 = 1 << 44;
+        /// SSE4.2.
+        const SSE4_2 = 1 << 45;
     }
 }
 
 /// What some models have in silicon and this processor does not execute yet: no model shows it, and to guests every
 /// model is one without it. Emptying this constant turns it all on.
-pub const HIDDEN: Features =
-    Features::FPU.union(Features::MMX).union(Features::FXSR).union(Features::SSE).union(Features::SSE2);
+pub const HIDDEN: Features = Features::FPU.union(Features::MMX).union(Features::FXSR).union(SSE_FAMILY);
+
+const SSE_FAMILY: Features = Features::SSE
+    .union(Features::SSE2)
+    .union(Features::SSE3)
+    .union(Features::SSSE3)
+    .union(Features::SSE4_1)
+    .union(Features::SSE4_2);
 
 /// A processor model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,8 +129,10 @@ pub struct Model {
     pub name: &'static str,
     /// One line for a list of models.
     pub about: &'static str,
-    /// What its silicon has, [`HIDDEN`] features too; ask [`Model::has`].
+    /// What its silicon has, hidden features too; ask [`Model::has`].
     pub features: Features,
+    /// What guests are not shown of it: [`HIDDEN`], but for tests.
+    pub hidden: Features,
     /// Physical address width in bits.
     pub physical_bits: u8,
     /// Type, family, model and stepping: EDX after RESET, and EAX of CPUID leaf 1.
@@ -153,7 +169,17 @@ pub fn by_name(name: &str) -> Option<Model> {
 impl Model {
     /// Whether the model has all of `features`, as far as guests can tell.
     pub fn has(&self, features: Features) -> bool {
-        self.features.difference(HIDDEN).contains(features)
+        self.features.difference(self.hidden).contains(features)
+    }
+
+    /// The model with nothing hidden, for tests of what no guest is shown yet.
+    pub const fn whole(self) -> Model {
+        Model { hidden: Features::empty(), ..self }
+    }
+
+    /// The bits of MXCSR that exist: the Pentium III has no DAZ.
+    pub fn mxcsr_mask(&self) -> u32 {
+        if self.has(Features::SSE2) { 0xffff } else { 0xffbf }
     }
 
     /// The flags of EFLAGS that exist: the others stay as they are, whatever is loaded (SDM 3B "New Flags in the EFLAGS
@@ -248,6 +274,10 @@ impl Model {
             CpuidFeature::FXSR => self.has(Features::FXSR),
             CpuidFeature::SSE => self.has(Features::SSE) || self.executes_hidden(code),
             CpuidFeature::SSE2 => self.has(Features::SSE2) || self.executes_hidden(code),
+            CpuidFeature::SSE3 => self.has(Features::SSE3),
+            CpuidFeature::SSSE3 => self.has(Features::SSSE3),
+            CpuidFeature::SSE4_1 => self.has(Features::SSE4_1),
+            CpuidFeature::SSE4_2 => self.has(Features::SSE4_2),
             _ => false,
         })
     }

@@ -5,7 +5,7 @@ use iced_x86::{Instruction, Mnemonic, Register};
 
 use crate::case::{End, Outcome};
 use crate::compare::{Difference, instructions, same_fpu};
-use crate::world::World;
+use crate::world::{Kind, PAGE, PAGES, Rights, World};
 
 /// A permitted difference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
@@ -47,11 +47,23 @@ pub enum Explained {
     NestedReturn,
     /// LSL of Linux's selector 78h tells which processor it runs on.
     LslOfCpuNumber,
+    /// FXSAVE: the last instruction's pointers and opcode, MXCSR_MASK and reserved bytes differ from one processor to the next
+    /// (SDM 1 "FXSAVE Area").
+    FxsavePointers,
+    /// FXSAVE, FXRSTOR of an image that is not wholly within reach: which of limit, alignment and pages counts first, and
+    /// whether the part that is not in use counts, differs (SDM 2A "FXSAVE" leaves #AC to the processor).
+    FxsaveBeyond,
+    /// MASKMOVQ and MASKMOVDQU that break two rules at once: #AC, the limit's fault and #PF come in any order.
+    MaskmovOrder,
+    /// MASKMOVQ that faults has entered the MMX state already on AMD's processors: TOP is 0, no register empty.
+    MaskmovqEnters,
+    /// Bit 17 of MXCSR (MM, misaligned operands) exists on AMD's processors (AMD APM 1 "MXCSR Register").
+    MisalignedMask,
 }
 
 impl Explained {
     /// All of them.
-    pub const ALL: [Explained; 14] = [
+    pub const ALL: [Explained; 19] = [
         Explained::PushesStay,
         Explained::CallFarPushesFirst,
         Explained::CallPushesFirst,
@@ -66,6 +78,11 @@ impl Explained {
         Explained::LoopAtTheLimit,
         Explained::NestedReturn,
         Explained::LslOfCpuNumber,
+        Explained::FxsavePointers,
+        Explained::FxsaveBeyond,
+        Explained::MaskmovOrder,
+        Explained::MaskmovqEnters,
+        Explained::MisalignedMask,
     ];
 
     /// One clause for figures.
@@ -89,6 +106,11 @@ impl Explained {
             Explained::LoopAtTheLimit => "a loop that ends at the code segment's limit faults before it ends",
             Explained::NestedReturn => "IRET with NT set is #GP(0) under a 64-bit kernel",
             Explained::LslOfCpuNumber => "LSL of selector 78h tells the processor's number",
+            Explained::FxsavePointers => "FXSAVE stores other pointers, mask and reserved bytes",
+            Explained::FxsaveBeyond => "FXSAVE, FXRSTOR of an image partly out of reach fault otherwise",
+            Explained::MaskmovOrder => "MASKMOVQ, MASKMOVDQU with two reasons to fault raise the other fault",
+            Explained::MaskmovqEnters => "MASKMOVQ that faults has entered the MMX state",
+            Explained::MisalignedMask => "MXCSR has a bit 17",
         }
     }
 }
@@ -101,6 +123,15 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     }
     if image_wraps(difference) {
         return Some(Explained::ImageWraps);
+    }
+    if has_misaligned_mask(native) && !has_misaligned_mask(ours) {
+        return Some(Explained::MisalignedMask);
+    }
+    if differ_by_fxsave(difference) {
+        return Some(Explained::FxsavePointers);
+    }
+    if fxsave_reaches_beyond(world, difference) {
+        return Some(Explained::FxsaveBeyond);
     }
     let End::Fault { vector, cr2, .. } = native.end else { return None };
     if is_long_and_undefined(difference) {
@@ -191,16 +222,58 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
             let reads = vector == 14 && (lies_at(size) || is_outer) || matches!(vector, 12 | 17);
             (!same_end && reads).then_some(Explained::RetfReadsInAnotherOrder)
         }
-        Mnemonic::Fnstenv | Mnemonic::Fnsave | Mnemonic::Fldenv | Mnemonic::Frstor => {
+        mnemonic if is_image(mnemonic) => {
             let End::Fault { vector: other_vector, cr2: other, .. } = ours.end else { return None };
-            let loads = matches!(at.mnemonic(), Mnemonic::Fldenv | Mnemonic::Frstor);
+            let loads = matches!(mnemonic, Mnemonic::Fldenv | Mnemonic::Frstor | Mnemonic::Fxrstor);
             let same_fpu = loads || same_fpu(ours, native);
             let same = same_but_fpu(ours, native, difference.masked) && same_fpu;
-            let both = vector == other_vector && other.abs_diff(cr2) < 108;
+            let both = vector == other_vector && other.abs_diff(cr2) < image_bytes(mnemonic);
             (same && both).then_some(Explained::ImageOrder)
+        }
+        Mnemonic::Maskmovq | Mnemonic::Maskmovdqu if !same_end => {
+            let End::Fault { vector: other, .. } = ours.end else { return None };
+            let of_operand = |vector| matches!(vector, 12..=14 | 17);
+            let both = of_operand(vector) && of_operand(other);
+            (both && ours.written == native.written).then_some(Explained::MaskmovOrder)
+        }
+        Mnemonic::Maskmovq => {
+            let same = same_end && same_but_fpu(ours, native, difference.masked);
+            (same && ours.written == native.written).then_some(Explained::MaskmovqEnters)
         }
         _ => None,
     }
+}
+
+/// Whether the instruction stores or loads an x87 environment or image.
+fn is_image(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::*;
+    matches!(mnemonic, Fnstenv | Fnsave | Fldenv | Frstor | Fxsave | Fxrstor)
+}
+
+/// Its size at most.
+fn image_bytes(mnemonic: Mnemonic) -> u32 {
+    if matches!(mnemonic, Mnemonic::Fxsave | Mnemonic::Fxrstor) { 512 } else { 108 }
+}
+
+fn has_misaligned_mask(outcome: &Outcome) -> bool {
+    outcome.fpu.as_ref().is_some_and(|image| image[26] & 2 != 0)
+}
+
+/// Whether a case with FXSAVE differs in nothing but the parts of its image that differ between processors.
+fn differ_by_fxsave(difference: &Difference) -> bool {
+    let (ours, native) = (&difference.ours, &difference.native);
+    let all = instructions(&difference.case, difference.big, difference.eip);
+    all.iter().any(|instruction| instruction.mnemonic() == Mnemonic::Fxsave)
+        && (ours.end, ours.eip, ours.regs) == (native.end, native.eip, native.regs)
+        && same_but_memory(ours, native, difference.masked)
+        // bytes 5 to 23 and 28 to 31
+        && span(changed(ours, native)) < 27
+}
+
+/// From the lowest address to the highest.
+fn span(addresses: impl Iterator<Item = u32>) -> u32 {
+    let (low, high) = addresses.fold((u32::MAX, 0), |(low, high), at| (low.min(at), high.max(at)));
+    high.saturating_sub(low)
 }
 
 /// The instruction that EIP points at, which must be one of the case's.
@@ -256,17 +329,51 @@ fn image_wraps(difference: &Difference) -> bool {
         let sp = stopped.regs[4] & 0xffff;
         return sp + 32 > 0x1_0000;
     }
-    let is_image =
-        matches!(at.mnemonic(), Mnemonic::Fnstenv | Mnemonic::Fnsave | Mnemonic::Fldenv | Mnemonic::Frstor);
+    let (offset, narrow) = effective_address(&at, stopped);
+    is_image(at.mnemonic()) && narrow && offset + image_bytes(at.mnemonic()) > 0x1_0000
+}
+
+/// The offset of an instruction's memory operand, and whether addresses have 16 bits.
+fn effective_address(at: &Instruction, stopped: &Outcome) -> (u32, bool) {
     let register = |register: Register| match register {
         Register::None => 0,
         register => stopped.regs[register.number() & 7],
     };
-    let parts = [at.memory_base(), at.memory_index()];
-    let narrow = parts.iter().any(|part| part.is_gpr16()) || at.memory_displ_size() == 2;
-    let offset =
-        parts.iter().fold(at.memory_displacement32(), |sum, &part| sum.wrapping_add(register(part))) & 0xffff;
-    is_image && narrow && offset + 108 > 0x1_0000
+    let (base, index) = (at.memory_base(), at.memory_index());
+    let narrow = [base, index].iter().any(|part| part.is_gpr16()) || at.memory_displ_size() == 2;
+    let index = register(index).wrapping_mul(at.memory_index_scale());
+    let sum = at.memory_displacement32().wrapping_add(register(base)).wrapping_add(index);
+    (if narrow { sum & 0xffff } else { sum }, narrow)
+}
+
+/// Whether the case stopped at an FXSAVE or FXRSTOR whose image is misaligned, or not all of it is within its segment and in
+/// pages that are there.
+fn fxsave_reaches_beyond(world: &World, difference: &Difference) -> bool {
+    let (ours, native) = (&difference.ours, &difference.native);
+    let Some((at, stopped)) = [native, ours].into_iter().find_map(|outcome| {
+        let at = instruction_at(difference, outcome.eip)?;
+        matches!(outcome.end, End::Fault { .. }).then_some((at, outcome))
+    }) else {
+        return false;
+    };
+    if !matches!(at.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxrstor) {
+        return false;
+    }
+    let writes = at.mnemonic() == Mnemonic::Fxsave;
+    let (offset, _) = effective_address(&at, stopped);
+    let selector = stopped.selectors[at.memory_segment().number() % 6];
+    let descriptor = world.descriptor(selector);
+    let base = descriptor.map_or(0, |descriptor| descriptor.base);
+    let linear = base.wrapping_add(offset);
+    let within = descriptor.is_none_or(|descriptor| {
+        let limit = if descriptor.pages { descriptor.limit << 12 | 0xfff } else { descriptor.limit };
+        descriptor.kind != Kind::ExpandDown && limit.checked_sub(511).is_some_and(|last| offset <= last)
+    });
+    let there = [linear, linear.wrapping_add(511)].into_iter().all(|end| {
+        let page = PAGES.iter().find(|(page, _)| end.wrapping_sub(*page) < PAGE);
+        page.is_some_and(|(_, rights)| *rights == Rights::All || !writes && *rights == Rights::ReadOnly)
+    });
+    linear & 15 != 0 || !within || !there
 }
 
 /// Whether one raises #UD and the other #GP(0) for bytes that begin with many prefixes.
@@ -286,17 +393,19 @@ fn is_long_and_undefined(difference: &Difference) -> bool {
             || bytes.iter().take_while(is_prefix).any(|&b| b == 0xf0))
 }
 
-/// Whether the case stopped in a repeated string instruction that wrote on itself.
+/// Whether the case has a repeated string instruction that wrote on itself.
 fn overwrites_itself(world: &World, difference: &Difference) -> bool {
-    let Some(at) = faulting(difference) else { return false };
     let base = world.descriptor(difference.case.selectors[1]).map_or(0, |descriptor| descriptor.base);
-    let first = base.wrapping_add(at.ip32());
-    let hit = |(start, run): &(u32, Vec<u8>)| {
-        first < start.wrapping_add(run.len() as u32) && *start < first.wrapping_add(at.len() as u32)
-    };
-    at.is_string_instruction()
-        && (at.has_rep_prefix() || at.has_repne_prefix())
-        && difference.native.written.iter().chain(&difference.ours.written).any(hit)
+    let all = instructions(&difference.case, difference.big, difference.eip);
+    all.iter().any(|at| {
+        let first = base.wrapping_add(at.ip32());
+        let hit = |(start, run): &(u32, Vec<u8>)| {
+            first < start.wrapping_add(run.len() as u32) && *start < first.wrapping_add(at.len() as u32)
+        };
+        at.is_string_instruction()
+            && (at.has_rep_prefix() || at.has_repne_prefix())
+            && difference.native.written.iter().chain(&difference.ours.written).any(hit)
+    })
 }
 
 /// Whether both ended in #GP(0) at the last bytes of the code segment, in or behind a loop.

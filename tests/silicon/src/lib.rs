@@ -15,3 +15,6 @@ pub mod vector;
 pub mod world;
 
 pub use pagewalk_x86::random;
+
+/// The model that cases run on: everything, also what guests are not shown yet.
+pub const MODEL: pagewalk_x86::model::Model = pagewalk_x86::model::MAX.whole();

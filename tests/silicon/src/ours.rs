@@ -10,9 +10,9 @@ use pagewalk_x86::cpu::Activity;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::flat::FlatBus;
 use pagewalk_x86::mmu::tlb::Geometry;
-use pagewalk_x86::model::MAX;
 use pagewalk_x86::segment::{self, CS, Segment, TableRegister};
 
+use crate::MODEL;
 use crate::case::{Case, End, Outcome};
 use crate::world::{FLAT_CODE, FLAT_DATA, PAGE, PAGES, RETURN, RUNNER, Rights, World, selector, trailer};
 
@@ -149,7 +149,7 @@ impl Ours {
             tables.map(&mut bus, at, page_offset(n), rights);
         }
         write_system_tables(&mut bus, world);
-        let mut processor = Processor::new(MAX, Geometry::default(), bus, ());
+        let mut processor = Processor::new(MODEL, Geometry::default(), bus, ());
         let cpu = &mut processor.cpu;
         cpu.cr3 = tables.pdpt as u32;
         for n in 0..4 {
@@ -222,7 +222,7 @@ impl Ours {
         cpu.debug_trap = 0;
         cpu.delivered_at = None;
         cpu.flags.set(case.eflags | 0x202, u32::MAX);
-        cpu.fpu.load_image(case.fpu.as_deref().unwrap_or(&FPU_AT_START));
+        cpu.state.load_fxsave(case.fpu.as_deref().unwrap_or(&FPU_AT_START));
         cpu.set_cpl(3);
         // the kernel's IRET serializes: nothing prefetched is left
         cpu.leave_block();
@@ -272,7 +272,7 @@ impl Ours {
         }
         if let Some(before) = &case.fpu {
             let mut image = before.clone();
-            cpu.fpu.store_image(&mut image);
+            cpu.state.store_fxsave(&mut image, cpu.model.mxcsr_mask());
             outcome.fpu = Some(image);
         }
         outcome.written = self.written();

@@ -571,6 +571,7 @@ fn fault_of(theirs: Delivery, found: &Dump) -> Option<Fault> {
         14 => Fault::Page { address: found.cr[2], code: theirs.code },
         16 => Fault::FloatingPoint,
         17 => Fault::Alignment,
+        19 => Fault::Simd,
         _ => return None,
     })
 }

@@ -43,6 +43,7 @@ pub fn class(cause: Cause) -> Class {
         | Fault::InvalidOpcode
         | Fault::DeviceNotAvailable
         | Fault::FloatingPoint
+        | Fault::Simd
         | Fault::Alignment => Class::Benign,
     }
 }

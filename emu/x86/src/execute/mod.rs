@@ -15,6 +15,7 @@ mod logic;
 mod multiply;
 mod segment;
 mod shift;
+mod simd;
 mod stack;
 mod string;
 mod system;
@@ -85,7 +86,7 @@ pub(crate) use by_condition;
 
 /// The body of an opcode, or `None` if there is none yet.
 pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
-    let families: [Family<B, O>; 15] = [
+    let families: [Family<B, O>; 16] = [
         arithmetic::handler,
         multiply::handler,
         logic::handler,
@@ -101,6 +102,7 @@ pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
         segment::handler,
         system::handler,
         x87::handler,
+        simd::handler,
     ];
     families.iter().find_map(|family| family(shape))
 }

@@ -120,6 +120,11 @@ impl Fpu {
         }
     }
 
+    /// Tags as if no register were empty.
+    pub(super) fn fill_tags(&mut self) {
+        self.set_tags(0);
+    }
+
     fn set_control(&mut self, value: u16) {
         self.control = value & CONTROL | 0x40;
     }
@@ -163,7 +168,7 @@ fn require_available<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>) -> Exec {
 
 /// The waiting ones, before they run: #MF for a pending unmasked exception. Without CR0.NE the processor would signal
 /// FERR# instead, which no board here listens to (Choice: as if IGNNE# were asserted).
-fn require_no_exception<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>) -> Exec {
+pub(super) fn require_no_exception<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>) -> Exec {
     let reported = cpu.cr0 & CR0_NE != 0 && cpu.fpu.is_pending();
     cpu.ensure(!reported, Fault::FloatingPoint)
 }

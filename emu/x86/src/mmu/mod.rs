@@ -9,9 +9,11 @@ mod place;
 mod system;
 pub mod tlb;
 pub mod walk;
+mod wide;
 
 pub use debug::{Breakpoint, Watch, breakpoints};
 pub use place::{Place, Spot};
+pub use wide::{Aligned, Wide};
 
 use crate::bus::{Bus, Frame, Phys};
 use crate::cpu::Cpu;

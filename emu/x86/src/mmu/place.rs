@@ -39,6 +39,11 @@ impl Spot {
     pub fn device(at: Phys) -> Spot {
         Spot(at.0 | DEVICE)
     }
+    /// So many bytes further on, in the same page.
+    #[inline(always)]
+    pub(super) fn plus(self, bytes: u64) -> Spot {
+        Spot(self.0 + bytes)
+    }
     /// The offset into memory, unless it is a device.
     pub fn offset(self) -> Option<usize> {
         (self.0 & DEVICE == 0).then_some((self.0 & !SLOW) as usize)

@@ -29,8 +29,15 @@ pub enum Holds {
 /// Bytes in a cache line.
 const LINE: u32 = 64;
 
-const LEAF_1_ECX: [(Features, u32); 3] =
-    [(Features::MOVBE, 22), (Features::POPCNT, 23), (Features::RDRAND, 30)];
+const LEAF_1_ECX: [(Features, u32); 7] = [
+    (Features::SSE3, 0),
+    (Features::SSSE3, 9),
+    (Features::SSE4_1, 19),
+    (Features::SSE4_2, 20),
+    (Features::MOVBE, 22),
+    (Features::POPCNT, 23),
+    (Features::RDRAND, 30),
+];
 
 const LEAF_1_EDX: [(Features, u32); 21] = [
     (Features::FPU, 0),

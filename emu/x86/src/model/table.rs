@@ -8,7 +8,7 @@
 
 use super::cpuid::{Cache, Holds};
 use super::msr::{self, Range, Rule, many, one};
-use super::{Features, Model};
+use super::{Features, HIDDEN, Model};
 use crate::undefined::UndefinedFlags;
 
 /// Every model, oldest first.
@@ -49,6 +49,7 @@ pub const I386: Model = Model {
     name: "386",
     about: "Intel 80386 DX: no AC, WP, INVLPG, CPUID",
     features: NONE,
+    hidden: HIDDEN,
     physical_bits: 32,
     signature: 0x308,
     max_leaf: 0,
@@ -96,6 +97,7 @@ pub const P6: Model = Model {
     name: "p6",
     about: "Intel Pentium III: PAE, PSE-36, global pages, CMOV, SYSENTER, MTRRs, PAT",
     features: P6_HAS,
+    hidden: HIDDEN,
     physical_bits: 36,
     signature: 0x686,
     max_leaf: 2,
@@ -142,6 +144,7 @@ pub const P4: Model = Model {
     name: "p4",
     about: "Intel Pentium 4: as p6, with CLFLUSH and fences",
     features: P4_HAS,
+    hidden: HIDDEN,
     physical_bits: 36,
     signature: 0xf29,
     max_leaf: 2,
@@ -188,6 +191,7 @@ pub const MAX: Model = Model {
     name: "max",
     about: "everything that is implemented: NX, SMEP, SMAP, UMIP, RDTSCP, POPCNT, BMI and more",
     features: Features::all(),
+    hidden: HIDDEN,
     physical_bits: 40,
     signature: 0xf_0601,
     max_leaf: 0x16,

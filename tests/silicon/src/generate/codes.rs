@@ -2,7 +2,6 @@
 
 use iced_x86::{Code, Mnemonic, OpCodeOperandKind as Kind};
 use pagewalk_x86::execute::{Shape, is_implemented};
-use pagewalk_x86::model::MAX;
 
 /// The r/m operand (or the only memory operand) can be memory, and it can be a register (or there is none).
 pub(super) fn forms(code: Code) -> (bool, bool) {
@@ -49,7 +48,9 @@ fn reason(code: Code) -> Option<&'static str> {
             "with a register: a reserved NOP on Intel's processors, #UD on AMD's; with memory: the prefetches",
         ),
         Code::Mov_r32_cr | Code::Mov_cr_r32 | Code::Mov_r32_dr | Code::Mov_dr_r32 => None,
-        _ if !MAX.executes(code) => Some("#UD in pagewalk: no processor model has it, or shows it yet"),
+        _ if !crate::MODEL.executes(code) => {
+            Some("#UD in pagewalk: no processor model has it, or shows it yet")
+        }
         _ if !is_implemented(Shape { code, memory }) => Some("pagewalk has no body for it yet"),
         _ => None,
     }

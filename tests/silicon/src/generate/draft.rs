@@ -2,7 +2,6 @@
 
 use iced_x86::{Code, Mnemonic};
 use pagewalk_x86::decode;
-use pagewalk_x86::model::MAX;
 
 use super::prefixes::Prefixes;
 use super::segments::{FLAT_CS, FLAT_DS, NULL, Segments};
@@ -246,7 +245,7 @@ impl<'a> Draft<'a> {
     fn is_meant(&self, t: &Template, is_covered: &[bool]) -> bool {
         let bytes = &self.case.code[self.start..self.end];
         let bitness = if t.big { 32 } else { 16 };
-        let (instruction, _) = decode::instruction(bytes, bitness, &MAX);
+        let (instruction, _) = decode::instruction(bytes, bitness, &crate::MODEL);
         let code = instruction.code();
         if code == Code::INVALID {
             return bytes.len() > 15 || self.prefixes.illegal || self.is_bad_segment(t);

@@ -32,11 +32,24 @@ pub(super) fn image(random: &mut Random) -> Box<[u8; 512]> {
     let mxcsr = if bits & 14 == 0 { mxcsr } else { mxcsr | 0x1f80 };
     image[24..28].copy_from_slice(&mxcsr.to_le_bytes());
     image[28..32].copy_from_slice(&0xffffu32.to_le_bytes());
+    let is_mmx = random.once_in(3);
     for n in 0..8 {
         real(random, &mut image[32 + n * 16..][..10]);
+        if is_mmx {
+            let mut bytes = [0; 16];
+            vector(random, &mut bytes);
+            image[32 + n * 16..][..8].copy_from_slice(&bytes[..8]);
+        }
     }
     for n in 0..8 {
         vector(random, &mut image[160 + n * 16..][..16]);
+    }
+    // parts that are equal
+    for _ in 0..random.below(4) {
+        let unit = 1 << random.below(5);
+        let place = |random: &mut Random| 160 + (random.below(128) & !(unit - 1)) as usize;
+        let (from, to) = (place(random), place(random));
+        image.copy_within(from..from + unit as usize, to);
     }
     image
 }
@@ -44,11 +57,21 @@ pub(super) fn image(random: &mut Random) -> Box<[u8; 512]> {
 /// A memory operand of any size.
 pub(super) fn operand(random: &mut Random, bytes: &mut [u8]) {
     match bytes.len() {
+        1 => bytes[0] = random.bits() as u8,
         2 => bytes.copy_from_slice(&(random.bits() as u16).to_le_bytes()),
         4 => bytes.copy_from_slice(&single(random).to_le_bytes()),
         8 => bytes.copy_from_slice(&double(random).to_le_bytes()),
         10 => real(random, bytes),
         16 => vector(random, bytes),
+        512 => {
+            bytes.copy_from_slice(&image(random)[..]);
+            if random.once_in(8) {
+                bytes[26] = 1 << random.below(8);
+            }
+            for byte in &mut bytes[288..] {
+                *byte = random.bits() as u8;
+            }
+        }
         // environments and images: control, status and tags, then anything
         length => {
             for chunk in bytes.chunks_mut(8) {
@@ -145,7 +168,32 @@ fn real(random: &mut Random, bytes: &mut [u8]) {
 
 /// Sixteen bytes: of numbers, of integers, or of noise.
 fn vector(random: &mut Random, bytes: &mut [u8]) {
-    let kind = random.below(4);
+    let kind = random.below(8);
+    match kind {
+        4 => {
+            // text: few different characters
+            let letters = [0, b'a', b'b', b'z', 0x80, 0xff, random.bits() as u8, random.bits() as u8];
+            let variety = 2 + random.below(7);
+            bytes.iter_mut().for_each(|byte| *byte = letters[random.below(variety.min(8)) as usize]);
+            return;
+        }
+        5 => {
+            let words = [0u16, 1, 0xffff, 0x8000, 0x7fff, random.bits() as u16, random.bits() as u16];
+            for pair in bytes.chunks_mut(2) {
+                pair.copy_from_slice(&words[random.below(7) as usize].to_le_bytes());
+            }
+            return;
+        }
+        6 => {
+            // a shift count
+            let most = if random.flag() { 70 } else { 20 };
+            let count = random.below(most) as u64;
+            bytes[..8].copy_from_slice(&count.to_le_bytes());
+            bytes[8..].copy_from_slice(&random.bits().to_le_bytes());
+            return;
+        }
+        _ => {}
+    }
     for half in bytes.chunks_mut(8) {
         let value = match kind {
             0 => single(random) as u64 | (single(random) as u64) << 32,

@@ -145,8 +145,8 @@ impl Draft<'_> {
         }
         let room = (last - first).saturating_sub(size - 1);
         let at = values::up_to(room, (bits >> 32) as u32);
-        if bits >> 24 & 1 == 0 {
-            // aligned
+        let aligned = if size == 16 || size == 512 { bits >> 24 & 15 != 0 } else { bits >> 24 & 1 == 0 };
+        if aligned {
             let linear = chosen.base.wrapping_add(first + at) & !(size.next_power_of_two().min(16) - 1);
             let offset = linear.wrapping_sub(chosen.base);
             if offset >= first && offset <= last {

@@ -2,7 +2,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::draft::{DS, Draft, EBP, ECX, ESP, Rm, SS};
+use super::draft::{DS, Draft, EBP, ECX, EDI, ESP, Rm, SS};
 use super::segments::NULL;
 use super::template::{Class, Template};
 use super::values;
@@ -40,6 +40,21 @@ impl Draft<'_> {
                 let base = self.aim(segment, 1, self.narrow).wrapping_sub(self.case.regs[0] & 0xff);
                 let high = if self.narrow { self.case.regs[3] & 0xffff_0000 } else { 0 };
                 self.case.regs[3] = if self.narrow { high | base & 0xffff } else { base };
+            }
+            Class::MaskMove => {
+                let segment = self.prefixes.segment().unwrap_or(DS);
+                self.reach(segment);
+                let size = if t.mnemonic == Mnemonic::Maskmovq { 8 } else { 16 };
+                let at = self.aim(segment, size, self.narrow);
+                self.set_index(EDI, at);
+            }
+            Class::TextCompare => {
+                for register in [0, 2] {
+                    if !self.random.once_in(4) {
+                        self.case.regs[register] = self.random.below(40).wrapping_sub(20);
+                        self.settled |= 1 << register;
+                    }
+                }
             }
             Class::Interrupt => {
                 let vector = self.random.below(256);
@@ -93,9 +108,12 @@ impl Draft<'_> {
                 let image = self.flags_image().to_le_bytes();
                 self.patch_stack(0, &image[..if t.operand16 { 2 } else { 4 }]);
             }
-            Class::X87 if t.memory => {
-                let mut bytes = [0; 108];
+            Class::X87 | Class::Vector | Class::TextCompare if t.memory => {
+                let mut bytes = [0; 512];
                 super::fpu::operand(self.random, &mut bytes[..t.size as usize]);
+                if t.mnemonic == Mnemonic::Ldmxcsr && !self.random.once_in(8) {
+                    bytes[2..4].fill(0);
+                }
                 if self.target.is_some() && !self.random.once_in(8) {
                     self.patch_target(&bytes[..t.size as usize]);
                 }

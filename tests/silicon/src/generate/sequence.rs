@@ -6,7 +6,6 @@
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess};
 use pagewalk_x86::decode;
-use pagewalk_x86::model::MAX;
 
 use super::draft::{DS, Draft, EBP, ECX, EDI, ES, ESI, ESP, Memory, Rm, SS};
 use super::prefixes::Prefixes;
@@ -59,7 +58,16 @@ fn is_plain(t: &Template) -> bool {
     use Class::*;
     let operands = matches!(
         t.class,
-        Plain | Shift | Multiply | Decimal | CompareExchange | CompareExchange8 | Hint | X87 | Vector
+        Plain
+            | Shift
+            | Multiply
+            | Decimal
+            | CompareExchange
+            | CompareExchange8
+            | Hint
+            | X87
+            | Vector
+            | TextCompare
     );
     // their results are undefined for some operands, and then nothing of the case is compared
     let undefined = match t.mnemonic {
@@ -68,7 +76,9 @@ fn is_plain(t: &Template) -> bool {
         _ => false,
     };
     let moves_stack = t.code.op_code().is_stack_instruction();
-    operands && !undefined && !moves_stack && t.code.flow_control() == FlowControl::Next
+    // parts of its image differ between processors, and could be read again
+    let differs = t.mnemonic == Mnemonic::Fxsave;
+    operands && !differs && !undefined && !moves_stack && t.code.flow_control() == FlowControl::Next
 }
 
 /// What is known at a place in the code.
@@ -283,7 +293,7 @@ impl Maker<'_> {
     fn accept(&mut self, t: &Template, before: usize, wild: bool) -> bool {
         let bytes = &self.draft.case.code[before..];
         let bitness = if self.big { 32 } else { 16 };
-        let (instruction, _) = decode::instruction(bytes, bitness, &MAX);
+        let (instruction, _) = decode::instruction(bytes, bitness, &crate::MODEL);
         if instruction.code() != t.code || instruction.len() != bytes.len() || bytes.len() > 15 {
             return false;
         }

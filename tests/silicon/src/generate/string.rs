@@ -52,7 +52,7 @@ impl Draft<'_> {
         if down { first.wrapping_add(span).wrapping_sub(size) } else { first }
     }
 
-    fn set_index(&mut self, register: usize, offset: u32) {
+    pub fn set_index(&mut self, register: usize, offset: u32) {
         let value = &mut self.case.regs[register];
         *value = if self.narrow { *value & 0xffff_0000 | offset & 0xffff } else { offset };
         self.settled |= 1 << register;

@@ -47,6 +47,10 @@ pub(super) enum Class {
     Hint,
     X87,
     Vector,
+    /// MASKMOVQ, MASKMOVDQU: to where EDI points.
+    MaskMove,
+    /// Strings in registers, with their lengths in EAX and EDX.
+    TextCompare,
 }
 
 /// The reg field of ModRM, or the register in the opcode.
@@ -122,7 +126,7 @@ pub(super) struct Template {
     pub memory: bool,
     pub immediates: [Option<Immediate>; 2],
     /// Bytes of the memory operand.
-    pub size: u8,
+    pub size: u16,
     /// Bytes of the operands as registers.
     pub width: u8,
     pub lockable: bool,
@@ -194,7 +198,7 @@ impl Template {
             lockable: memory && info.can_use_lock_prefix(),
             repeatable: info.can_use_rep_prefix() || info.can_use_repne_prefix(),
             x87: is_x87(code),
-            vector: kinds.iter().any(|kind| is_vector(*kind)),
+            vector: kinds.iter().any(|kind| is_vector(*kind)) || is_vector_state(code),
         };
         let immediates = kinds.iter().filter_map(|&kind| immediate_of(kind));
         for (slot, immediate) in template.immediates.iter_mut().zip(immediates) {
@@ -247,6 +251,12 @@ fn vex_of(code: Code) -> Vex {
 fn is_x87(code: Code) -> bool {
     use iced_x86::CpuidFeature::{FPU, FPU287, FPU387};
     code.cpuid_features().iter().any(|feature| matches!(feature, FPU | FPU287 | FPU387))
+}
+
+/// Without a register operand, but about such registers.
+fn is_vector_state(code: Code) -> bool {
+    use Mnemonic::*;
+    matches!(code.mnemonic(), Emms | Ldmxcsr | Stmxcsr | Fxsave | Fxrstor)
 }
 
 fn is_vector(kind: Kind) -> bool {
@@ -319,14 +329,15 @@ fn width_of(kind: &Kind) -> u8 {
     }
 }
 
-fn size_of(code: Code) -> u8 {
+fn size_of(code: Code) -> u16 {
     let size = code.op_code().memory_size().size();
     match code {
         Code::Fldenv_m14byte | Code::Fnstenv_m14byte => 14,
         Code::Fldenv_m28byte | Code::Fnstenv_m28byte => 28,
         Code::Frstor_m94byte | Code::Fnsave_m94byte => 94,
         Code::Frstor_m108byte | Code::Fnsave_m108byte => 108,
-        _ => size.clamp(1, 255) as u8,
+        Code::Fxsave_m512byte | Code::Fxrstor_m512byte => 512,
+        _ => size.clamp(1, 255) as u16,
     }
 }
 
@@ -367,6 +378,9 @@ fn class_of(code: Code, memory: bool) -> Class {
         Cli | Sti => Class::Refused,
         Lea => Class::Hint,
         _ if info.is_nop() || info.is_reserved_nop() || is_prefetch(code) => Class::Hint,
+        Maskmovq | Maskmovdqu => Class::MaskMove,
+        Pcmpestri | Pcmpestrm => Class::TextCompare,
+        _ if is_vector_state(code) => Class::Vector,
         _ if info.op_kinds().iter().any(|kind| is_vector(*kind)) => Class::Vector,
         _ if info.op_kinds().iter().any(|k| matches!(k, Kind::seg_rSI | Kind::es_rDI)) => Class::String,
         _ => class_of_transfer(code, memory),

@@ -2,7 +2,6 @@ use std::collections::HashMap;
 
 use iced_x86::{Code, Decoder, DecoderOptions};
 use pagewalk_x86::decode;
-use pagewalk_x86::model::MAX;
 
 use super::*;
 use crate::world::{CODE, PAGE};
@@ -18,7 +17,7 @@ fn codes_of(generator: &Generator, case: &Case) -> Vec<Code> {
     let bits = bitness(generator, case);
     let (mut codes, mut rest) = (Vec::new(), &case.code[..]);
     while !rest.is_empty() {
-        let (instruction, _) = decode::instruction(rest, bits, &MAX);
+        let (instruction, _) = decode::instruction(rest, bits, &crate::MODEL);
         codes.push(instruction.code());
         rest = &rest[instruction.len().clamp(1, rest.len())..];
     }

@@ -110,7 +110,7 @@ fn beyond(instruction: &Instruction) -> (u32, u32) {
         _ => instruction.memory_size().size(),
     };
     match instruction.mnemonic() {
-        Mnemonic::Shl | Mnemonic::Sal | Mnemonic::Shr => (8 * bytes as u32 - 1, CF),
+        Mnemonic::Shl | Mnemonic::Sal | Mnemonic::Shr => ((8 * bytes as u32).saturating_sub(1), CF),
         Mnemonic::Shld | Mnemonic::Shrd => (8 * bytes as u32, ARITHMETIC),
         _ => (31, 0),
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, IntelFormatter, Mnemonic, RflagsBits};
+use pagewalk_x86::undefined::UndefinedFlags;
 
 use crate::case::{Case, End, Outcome, SEGMENTS};
 use crate::world::World;
@@ -18,6 +19,19 @@ pub enum Undefined {
     Mask,
     /// Compare them too: pagewalk does what one kind of processor does (docs/undefined-flags.md).
     Compare,
+    /// Compare those flags that all makers' processors are known to leave alike, with pagewalk leaving the opposite in the others.
+    /// For single instructions: in a sequence, a later one may read the opposite.
+    Common,
+}
+
+impl Undefined {
+    /// What pagewalk is to leave.
+    pub fn flags(self) -> UndefinedFlags {
+        match self {
+            Undefined::Mask | Undefined::Compare => UndefinedFlags::Silicon,
+            Undefined::Common => UndefinedFlags::Common,
+        }
+    }
 }
 
 /// A case that came out differently.
@@ -106,16 +120,19 @@ pub fn compare(
     }
     let (big, eip) = (world.is_big(case.selectors[1]), world.eip(case));
     let instructions = instructions(case, big, eip);
-    let executed_all = matches!(ours.end, End::Fell | End::Fault { vector: 1 | 3 | 4, .. });
-    let mut masked = 0;
-    if undefined == Undefined::Mask {
-        if instructions.iter().any(may_leave_undefined_result) {
-            return None;
+    // an instruction that did not fault was left behind
+    let executed = matches!(ours.end, End::Fell | End::Fault { vector: 1 | 3 | 4, .. }) || ours.eip != eip;
+    let masked = match undefined {
+        Undefined::Mask if instructions.iter().any(may_leave_undefined_result) => return None,
+        Undefined::Mask if executed || instructions.len() > 1 => {
+            instructions.iter().fold(0, |mask, instruction| mask | undefined_flags(instruction))
         }
-        if executed_all || instructions.len() > 1 {
-            masked = instructions.iter().fold(0, |mask, instruction| mask | undefined_flags(instruction));
+        Undefined::Common if executed => {
+            let cl = case.regs[1] as u8;
+            instructions.iter().fold(0, |mask, i| mask | UndefinedFlags::Common.opposed(i, cl))
         }
-    }
+        _ => 0,
+    };
     let same = ours.end == native.end
         && ours.regs == native.regs
         && ours.eip == native.eip

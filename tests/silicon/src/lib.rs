@@ -11,6 +11,7 @@ pub mod native;
 pub mod ours;
 pub mod search;
 pub mod shrink;
+pub mod undefined;
 pub mod vector;
 pub mod world;
 

@@ -175,6 +175,7 @@ fn search_chunk(
 ) -> Result<Figures> {
     let world = generator.world().clone();
     let mut ours = Ours::new(&world);
+    ours.processor().cpu.model.undefined_flags = options.undefined.flags();
     prepare(&mut ours);
     let mut native = Native::new(&world)?;
     let mut choice = Random::new(!world.seed);

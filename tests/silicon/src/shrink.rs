@@ -70,8 +70,10 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(world: &World) -> Result<Rig> {
-        Ok(Rig { ours: Ours::new(world), native: Native::new(world)? })
+    fn new(world: &World, undefined: Undefined) -> Result<Rig> {
+        let mut ours = Ours::new(world);
+        ours.processor().cpu.model.undefined_flags = undefined.flags();
+        Ok(Rig { ours, native: Native::new(world)? })
     }
 
     fn difference(&mut self, world: &World, case: &Case, undefined: Undefined) -> Option<Difference> {
@@ -110,8 +112,8 @@ pub fn shrink(world: &World, difference: &Difference, undefined: Undefined) -> R
     let mut shrinker = Shrinker {
         undefined,
         kind: Kind::of(difference),
-        rig: Rig::new(&world)?,
-        other: Rig::new(&World { seed: OTHER_SEED, ..world.clone() })?,
+        rig: Rig::new(&world, undefined)?,
+        other: Rig::new(&World { seed: OTHER_SEED, ..world.clone() }, undefined)?,
         world,
         best: difference.clone(),
         tried: 0,
@@ -384,9 +386,11 @@ impl Shrinker {
 
     /// Goes over to another world, if the best case makes the same difference there.
     fn in_world(&mut self, world: World) -> Result<bool> {
-        let rig = std::mem::replace(&mut self.rig, Rig::new(&world)?);
-        let other =
-            std::mem::replace(&mut self.other, Rig::new(&World { seed: OTHER_SEED, ..world.clone() })?);
+        let rig = std::mem::replace(&mut self.rig, Rig::new(&world, self.undefined)?);
+        let other = std::mem::replace(
+            &mut self.other,
+            Rig::new(&World { seed: OTHER_SEED, ..world.clone() }, self.undefined)?,
+        );
         let before = std::mem::replace(&mut self.world, world);
         let accepted = self.accept(self.best.case.clone());
         if !accepted {

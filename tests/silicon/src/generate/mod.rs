@@ -26,6 +26,8 @@ pub use codes::{covered, left_out};
 
 use std::sync::LazyLock;
 
+use iced_x86::Code;
+
 use crate::case::Case;
 use crate::random::Random;
 use crate::search::Source;
@@ -42,6 +44,8 @@ struct Tables {
     picks: Vec<u16>,
     /// By `Code`.
     is_covered: Vec<bool>,
+    /// Indices of the templates of each `Code`.
+    of_code: Vec<Vec<u16>>,
     sequences: sequence::Kit,
 }
 
@@ -52,7 +56,9 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     let picks = weighed.flat_map(|(n, t)| std::iter::repeat_n(n as u16, t.weight())).collect();
     let mut is_covered = vec![false; iced_x86::Code::values().len()];
     covered.iter().for_each(|&code| is_covered[code as usize] = true);
-    Tables { sequences: sequence::Kit::new(&templates), templates, picks, is_covered }
+    let mut of_code = vec![Vec::new(); iced_x86::Code::values().len()];
+    templates.iter().enumerate().for_each(|(n, t)| of_code[t.code as usize].push(n as u16));
+    Tables { of_code, sequences: sequence::Kit::new(&templates), templates, picks, is_covered }
 });
 
 /// Makes cases from a seed: the same seed, the same cases.
@@ -87,9 +93,51 @@ impl Generator {
         }
     }
 
+    /// One of these opcodes, which must be [`covered`].
+    pub fn single_of(&mut self, codes: &[Code]) -> Case {
+        let tables = &*TABLES;
+        loop {
+            let code = self.random.pick(codes);
+            let template = &tables.templates[self.random.pick(&tables.of_code[code as usize]) as usize];
+            let draft = Draft::new(&mut self.random, &self.segments);
+            if let Some(case) = draft.single(template, &tables.is_covered) {
+                return case;
+            }
+        }
+    }
+
     /// 2 to 50 instructions.
     pub fn sequence(&mut self) -> Case {
         sequence::make(&mut self.random, &self.segments, &TABLES.templates, &TABLES.sequences)
+    }
+}
+
+/// Makes cases of a few opcodes only.
+#[derive(Clone, Debug)]
+pub struct Few {
+    generator: Generator,
+    codes: Vec<Code>,
+}
+
+impl Few {
+    /// The generator of a seed, for these opcodes.
+    pub fn new(seed: u64, codes: &[Code]) -> Few {
+        Few { generator: Generator::new(seed), codes: codes.to_vec() }
+    }
+}
+
+impl Source for Few {
+    fn world(&self) -> &World {
+        self.generator.world()
+    }
+
+    fn single(&mut self) -> Case {
+        self.generator.single_of(&self.codes)
+    }
+
+    /// No sequence, but one instruction as well.
+    fn sequence(&mut self) -> Case {
+        self.single()
     }
 }
 

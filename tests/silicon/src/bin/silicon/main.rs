@@ -17,6 +17,7 @@ use pagewalk_silicon::compare::Undefined;
 use pagewalk_silicon::generate::Generator;
 use pagewalk_silicon::native::Native;
 use pagewalk_silicon::search;
+use pagewalk_silicon::undefined;
 use pagewalk_silicon::world::World;
 
 const DIFFERENCES: u8 = 1;
@@ -47,6 +48,7 @@ fn run(options: &Options) -> Result<u8> {
     }
     match &options.measure {
         Some(file) => vectors::measure(file),
+        None if options.undefined == How::Record => record(options),
         None => find(options),
     }
 }
@@ -56,19 +58,41 @@ fn new_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)
 }
 
-fn find(options: &Options) -> Result<u8> {
-    let seed = match options.seed {
+fn seed(options: &Options) -> u64 {
+    match options.seed {
         Seed::This(seed) => seed,
         Seed::New => new_seed(),
-    };
+    }
+}
+
+/// Writes down what this processor does with undefined flags.
+fn record(options: &Options) -> Result<u8> {
+    let (cases, seed) = (options.cases, seed(options));
+    let record = undefined::record(cases, seed)?;
+    let text = undefined::document(&record, &undefined::processor(), cases, seed);
+    match &options.report {
+        Some(file) => {
+            std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?
+        }
+        None => print!("{text}"),
+    }
+    Ok(0)
+}
+
+fn find(options: &Options) -> Result<u8> {
+    let seed = seed(options);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let search = search::Options {
         cases: options.cases,
         seed,
         threads: options.threads.map_or(cores, usize::from),
         only: options.only.clone(),
-        sequences: options.sequences,
-        undefined: if options.undefined == How::Compare { Undefined::Compare } else { Undefined::Mask },
+        sequences: if options.undefined == How::Common { 0 } else { options.sequences },
+        undefined: match options.undefined {
+            How::Compare => Undefined::Compare,
+            How::Common => Undefined::Common,
+            How::Mask | How::Record => Undefined::Mask,
+        },
     };
     println!("seed {seed}, {} cases, {} threads", search.cases, search.threads);
     let bar = ProgressBar::with_draw_target(Some(search.cases), ProgressDrawTarget::stderr());

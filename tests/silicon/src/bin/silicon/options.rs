@@ -13,7 +13,7 @@ Examples:
       a long run that anyone can repeat
   silicon --only shld --undefined compare
       one instruction, with the flags that the manual leaves undefined
-  silicon --undefined record --report undefined.md
+  silicon --undefined record --cases 200K --seed 1 --report docs/undefined-flags.md
       what this processor does with undefined flags, as a table
   silicon --measure new.ins >> tests/vectors/shift.ins
       complete lines `[code] \"text\" inputs` with what this processor makes of them
@@ -72,7 +72,9 @@ pub enum How {
     Mask,
     /// Compare them too: pagewalk does what an AMD EPYC does
     Compare,
-    /// Write down what this processor does with undefined flags, by instruction
+    /// Compare those that all makers' processors leave alike, as pagewalk with --undefined-flags common; no sequences
+    Common,
+    /// Instead of a search: write down what this processor does with undefined flags, by instruction
     Record,
 }
 

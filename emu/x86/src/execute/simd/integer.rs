@@ -2,13 +2,13 @@
 
 use crate::bus::Bus;
 use crate::execute::Shape;
-use crate::execute::simd::lanewise;
+use crate::execute::simd::{Lane, build, lane, lanewise, operations};
 use crate::observe::Observer;
 use crate::op::Handler;
 
 /// The bodies.
 pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
-    lanewise(shape)
+    lanewise(shape).or_else(|| operations(shape))
 }
 
 /// All ones, or zero.
@@ -87,4 +87,55 @@ lanewise! {
     Pxor: u64 = |a, b| a ^ b;
     Xorps: u64 = |a, b| a ^ b;
     Xorpd: u64 = |a, b| a ^ b;
+}
+
+/// Neighbours with each other: first the destination's, then the source's.
+fn neighbours<L: Lane>(dest: u128, source: u128, bytes: usize, f: impl Fn(L, L) -> L) -> u128 {
+    let half = bytes / L::BYTES / 2;
+    build(bytes, |n| {
+        let (from, at) = if n < half { (dest, 2 * n) } else { (source, 2 * (n - half)) };
+        f(lane(from, at), lane(from, at + 1))
+    })
+}
+
+/// Sums of products of neighbours.
+fn multiply_add(dest: u128, source: u128, bytes: usize) -> u128 {
+    let product = |n| lane::<i16>(dest, n) as i32 * lane::<i16>(source, n) as i32;
+    build(bytes, |n| product(2 * n).wrapping_add(product(2 * n + 1)))
+}
+
+/// The same of unsigned and signed bytes, saturating.
+fn multiply_add_bytes(dest: u128, source: u128, bytes: usize) -> u128 {
+    let product = |n| lane::<u8>(dest, n) as i32 * lane::<i8>(source, n) as i32;
+    build(bytes, |n| (product(2 * n) + product(2 * n + 1)).clamp(i16::MIN as i32, i16::MAX as i32) as i16)
+}
+
+/// The distance of byte `a` of the destination from byte `b` of the source.
+fn distance(dest: u128, source: u128, a: usize, b: usize) -> u16 {
+    lane::<u8>(dest, a).abs_diff(lane(source, b)) as u16
+}
+
+/// The least word, and where it stands.
+fn least(source: u128) -> u128 {
+    let (value, at) = (0..8).map(|n| (lane::<u16>(source, n), n)).min().unwrap_or_default();
+    value as u128 | (at as u128) << 16
+}
+
+operations! {
+    Phaddw[file] = |dest, source, _, bytes| neighbours(dest, source, bytes, i16::wrapping_add);
+    Phaddd[file] = |dest, source, _, bytes| neighbours(dest, source, bytes, i32::wrapping_add);
+    Phaddsw[file] = |dest, source, _, bytes| neighbours(dest, source, bytes, i16::saturating_add);
+    Phsubw[file] = |dest, source, _, bytes| neighbours(dest, source, bytes, i16::wrapping_sub);
+    Phsubd[file] = |dest, source, _, bytes| neighbours(dest, source, bytes, i32::wrapping_sub);
+    Phsubsw[file] = |dest, source, _, bytes| neighbours(dest, source, bytes, i16::saturating_sub);
+    Pmaddwd[file] = |dest, source, _, bytes| multiply_add(dest, source, bytes);
+    Pmaddubsw[file] = |dest, source, _, bytes| multiply_add_bytes(dest, source, bytes);
+    Psadbw[file] = |dest, source, _, bytes| {
+        build(bytes, |n| (8 * n..8 * n + 8).map(|at| distance(dest, source, at, at) as u64).sum::<u64>())
+    };
+    Mpsadbw[16] = |dest, source, imm, bytes| {
+        let (first, block) = ((imm as usize >> 2 & 1) * 4, (imm as usize & 3) * 4);
+        build(bytes, |n| (0..4).map(|k| distance(dest, source, first + n + k, block + k)).sum::<u16>())
+    };
+    Phminposuw[16] = |_, source, _, _| least(source);
 }

@@ -53,7 +53,6 @@ pub fn build<L: Lane>(bytes: usize, f: impl Fn(usize) -> L) -> u128 {
     u128::from_le_bytes(out)
 }
 
-#[allow(dead_code)]
 /// Each lane by itself.
 #[inline(always)]
 pub fn map<L: Lane, R: Lane>(value: u128, f: impl Fn(L) -> R) -> u128 {

@@ -4,12 +4,16 @@
 //! An operation is a pure function from the destination, the source and the immediate byte to the new destination
 //! ([`Operation`]); [`binary`] is the body around it. Values of both files are `u128`s; the functions of [`lanes`] take them apart.
 
+mod insert;
 mod integer;
 mod lanes;
 mod moves;
+mod shift;
+mod shuffle;
 mod state;
+mod text;
 
-pub use lanes::{lane, with_lane, zip};
+pub use lanes::{Lane, build, lane, with_lane, zip};
 
 use iced_x86::OpCodeOperandKind as Kind;
 
@@ -25,7 +29,13 @@ use crate::op::{Handler, Op};
 
 /// The bodies of this family.
 pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
-    state::handler(shape).or_else(|| moves::handler(shape)).or_else(|| integer::handler(shape))
+    integer::handler(shape)
+        .or_else(|| moves::handler(shape))
+        .or_else(|| shift::handler(shape))
+        .or_else(|| shuffle::handler(shape))
+        .or_else(|| insert::handler(shape))
+        .or_else(|| text::handler(shape))
+        .or_else(|| state::handler(shape))
 }
 
 /// A register file.
@@ -151,6 +161,8 @@ pub trait Source {
         cpu: &mut Cpu<B, O>,
         op: &Op<B, O>,
     ) -> Exec<u128>;
+    /// Reads an XMM register, or 16 bytes that need not be aligned.
+    fn get_loose<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec<u128>;
 }
 
 impl Source for Reg {
@@ -161,6 +173,9 @@ impl Source for Reg {
     ) -> Exec<u128> {
         Ok(F::get(&cpu.state, op.rm))
     }
+    fn get_loose<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec<u128> {
+        Ok(Xmm::get(&cpu.state, op.rm))
+    }
 }
 
 impl Source for Mem {
@@ -170,6 +185,10 @@ impl Source for Mem {
         op: &Op<B, O>,
     ) -> Exec<u128> {
         load::<B, O, BYTES>(cpu, op)
+    }
+    fn get_loose<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, op: &Op<B, O>) -> Exec<u128> {
+        let place = wide(cpu, op, Intent::Read, Aligned::Any)?;
+        Ok(cpu.load_wide(place))
     }
 }
 
@@ -290,6 +309,45 @@ pub fn of_either<B: Bus, O: Observer, K: Operation>(shape: Shape) -> Handler<B, 
 pub fn of_xmm<B: Bus, O: Observer, K: Operation, const BYTES: usize>(shape: Shape) -> Handler<B, O> {
     if shape.memory { binary::<B, O, Mem, Xmm, K, BYTES> } else { binary::<B, O, Reg, Xmm, K, BYTES> }
 }
+
+/// The body of an operation that both files have, of whose memory operand MMX reads the low half only.
+pub fn of_low<B: Bus, O: Observer, K: Operation>(shape: Shape) -> Handler<B, O> {
+    if is_mmx(shape) && shape.memory { binary::<B, O, Mem, Mm, K, 4> } else { of_either::<B, O, K>(shape) }
+}
+
+/// Operations in general, from destination, source, immediate byte and size of the registers, and the list that makes
+/// instructions of them: names are mnemonics, behind each the size of a memory operand (`file`: of the registers; `low`: as
+/// [`of_low`] has it).
+macro_rules! operations {
+    ($($name:ident[$size:tt] = $f:expr;)*) => {
+        $(
+            struct $name;
+            impl $crate::execute::simd::Operation for $name {
+                fn apply<F: $crate::execute::simd::File>(dest: u128, source: u128, imm: u8) -> u128 {
+                    let f: fn(u128, u128, u8, usize) -> u128 = $f;
+                    f(dest, source, imm, F::BYTES)
+                }
+            }
+        )*
+        fn operations<B: $crate::bus::Bus, O: $crate::observe::Observer>(
+            shape: $crate::execute::Shape,
+        ) -> Option<$crate::op::Handler<B, O>> {
+            match shape.code.mnemonic() {
+                $(iced_x86::Mnemonic::$name => Some($crate::execute::simd::body!(shape, $name, $size)),)*
+                _ => None,
+            }
+        }
+    };
+}
+pub(crate) use operations;
+
+/// The body of an operation with a memory operand of this size.
+macro_rules! body {
+    ($shape:expr, $name:ident, file) => { $crate::execute::simd::of_either::<B, O, $name>($shape) };
+    ($shape:expr, $name:ident, low) => { $crate::execute::simd::of_low::<B, O, $name>($shape) };
+    ($shape:expr, $name:ident, $size:literal) => { $crate::execute::simd::of_xmm::<B, O, $name, $size>($shape) };
+}
+pub(crate) use body;
 
 /// Operations on lanes of one type, and the list that makes instructions of them: names are mnemonics.
 macro_rules! lanewise {

@@ -32,7 +32,7 @@ pub enum Explained {
     /// The parts of an x87 environment or image are accessed in any order: on two pages, either may fault first, and a load
     /// that faults may have loaded a part.
     ImageOrder,
-    /// An x87 image that crosses 64 KiB with 16-bit addresses, or POPA on a 16-bit stack that does, faults on AMD's processors
+    /// An x87 image that crosses 64 KiB with 16-bit addresses, or 4 GiB, or POPA on a 16-bit stack that does, faults on AMD's processors
     /// and wraps here, or the other way round; it is for each processor to say (SDM 3B "Segment Wraparound").
     ImageWraps,
     /// Bytes that are undefined and too long: #UD and #GP(0) have the same priority (SDM 3A "Priority Among Concurrent Events").
@@ -45,6 +45,8 @@ pub enum Explained {
     /// IRET with NT set returns to another task, or faults on its TSS; under a 64-bit kernel it is #GP(0) (SDM 2A "IRET", IA-32e
     /// mode).
     NestedReturn,
+    /// CALL FAR to Linux's 64-bit code segment (33h) pushes as 64-bit code does, without a base.
+    LongModeCall,
     /// LSL of Linux's selector 78h tells which processor it runs on.
     LslOfCpuNumber,
     /// FXSAVE: the last instruction's pointers and opcode, MXCSR_MASK and reserved bytes differ from one processor to the next
@@ -63,7 +65,7 @@ pub enum Explained {
 
 impl Explained {
     /// All of them.
-    pub const ALL: [Explained; 19] = [
+    pub const ALL: [Explained; 20] = [
         Explained::PushesStay,
         Explained::CallFarPushesFirst,
         Explained::CallPushesFirst,
@@ -77,6 +79,7 @@ impl Explained {
         Explained::RepetitionOverwritesItself,
         Explained::LoopAtTheLimit,
         Explained::NestedReturn,
+        Explained::LongModeCall,
         Explained::LslOfCpuNumber,
         Explained::FxsavePointers,
         Explained::FxsaveBeyond,
@@ -98,13 +101,16 @@ impl Explained {
             Explained::TrapWithinRepetition => "a trap within a repeated string instruction saves RF as 0",
             Explained::Int1UnderHypervisor => "INT1 saves its own EIP under a hypervisor",
             Explained::ImageOrder => "the parts of an x87 image are accessed in another order",
-            Explained::ImageWraps => "an x87 image or POPA that crosses 64 KiB with 16-bit addresses faults",
+            Explained::ImageWraps => {
+                "an x87 image or POPA that crosses 64 KiB with 16-bit addresses, or 4 GiB, faults"
+            }
             Explained::LongAndUndefined => "bytes both undefined and too long raise the other exception",
             Explained::RepetitionOverwritesItself => {
                 "a repeated string instruction overwrites itself and goes on"
             }
             Explained::LoopAtTheLimit => "a loop that ends at the code segment's limit faults before it ends",
             Explained::NestedReturn => "IRET with NT set is #GP(0) under a 64-bit kernel",
+            Explained::LongModeCall => "CALL FAR to Linux's 64-bit code segment",
             Explained::LslOfCpuNumber => "LSL of selector 78h tells the processor's number",
             Explained::FxsavePointers => "FXSAVE stores other pointers, mask and reserved bytes",
             Explained::FxsaveBeyond => "FXSAVE, FXRSTOR of an image partly out of reach fault otherwise",
@@ -120,6 +126,10 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     let (ours, native) = (&difference.ours, &difference.native);
     if differ_by_cpu_number(difference) {
         return Some(Explained::LslOfCpuNumber);
+    }
+    let called_far = faulting(difference).is_some_and(|at| at.is_call_far() || at.is_call_far_indirect());
+    if called_far && ours.selectors[1] | 3 == 0x33 {
+        return Some(Explained::LongModeCall);
     }
     if image_wraps(difference) {
         return Some(Explained::ImageWraps);
@@ -227,7 +237,9 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
             let loads = matches!(mnemonic, Mnemonic::Fldenv | Mnemonic::Frstor | Mnemonic::Fxrstor);
             let same_fpu = loads || same_fpu(ours, native);
             let same = same_but_fpu(ours, native, difference.masked) && same_fpu;
-            let both = vector == other_vector && other.abs_diff(cr2) < image_bytes(mnemonic);
+            // a part beyond the limit, or a page that is not there
+            let limit = matches!((vector, other_vector), (12 | 13, 14) | (14, 12 | 13));
+            let both = limit || vector == other_vector && other.abs_diff(cr2) < image_bytes(mnemonic);
             (same && both).then_some(Explained::ImageOrder)
         }
         Mnemonic::Maskmovq | Mnemonic::Maskmovdqu if !same_end => {
@@ -330,7 +342,8 @@ fn image_wraps(difference: &Difference) -> bool {
         return sp + 32 > 0x1_0000;
     }
     let (offset, narrow) = effective_address(&at, stopped);
-    is_image(at.mnemonic()) && narrow && offset + image_bytes(at.mnemonic()) > 0x1_0000
+    let top = if narrow { 0x1_0000 } else { 1 << 32 };
+    is_image(at.mnemonic()) && offset as u64 + image_bytes(at.mnemonic()) as u64 > top
 }
 
 /// The offset of an instruction's memory operand, and whether addresses have 16 bits.

@@ -270,6 +270,10 @@ impl Ours {
         } else if vector == SYSTEM_CALL || self.is_system_call(vector, cs as u16, eip) {
             return Run::Dropped(Dropped::SystemCall);
         }
+        // a signal with ESP in the runner's signal stack would be taken for one within a handler
+        if [case.regs[4], esp].iter().any(|esp| RUNNER.contains(esp)) {
+            return Run::Dropped(Dropped::TouchesRunner);
+        }
         if let Some(before) = &case.fpu {
             let mut image = before.clone();
             cpu.state.store_fxsave(&mut image, cpu.model.mxcsr_mask());

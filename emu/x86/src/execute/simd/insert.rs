@@ -5,7 +5,9 @@ use iced_x86::Code;
 
 use crate::bus::Bus;
 use crate::cpu::Cpu;
-use crate::execute::simd::{File, Lane, Mm, Source, Xmm, build, lane, load, of_xmm, operations, store, with_lane};
+use crate::execute::simd::{
+    File, Lane, Mm, Source, Xmm, build, lane, load, of_xmm, operations, store, with_lane,
+};
 use crate::execute::{Mem, Reg, Shape};
 use crate::fault::Exec;
 use crate::flags::{CF, ZF};

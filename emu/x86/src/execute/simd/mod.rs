@@ -343,9 +343,15 @@ pub(crate) use operations;
 
 /// The body of an operation with a memory operand of this size.
 macro_rules! body {
-    ($shape:expr, $name:ident, file) => { $crate::execute::simd::of_either::<B, O, $name>($shape) };
-    ($shape:expr, $name:ident, low) => { $crate::execute::simd::of_low::<B, O, $name>($shape) };
-    ($shape:expr, $name:ident, $size:literal) => { $crate::execute::simd::of_xmm::<B, O, $name, $size>($shape) };
+    ($shape:expr, $name:ident, file) => {
+        $crate::execute::simd::of_either::<B, O, $name>($shape)
+    };
+    ($shape:expr, $name:ident, low) => {
+        $crate::execute::simd::of_low::<B, O, $name>($shape)
+    };
+    ($shape:expr, $name:ident, $size:literal) => {
+        $crate::execute::simd::of_xmm::<B, O, $name, $size>($shape)
+    };
 }
 pub(crate) use body;
 

@@ -15,11 +15,11 @@ use super::memory;
 use super::pair::{Pair, Parted};
 use super::report::{Difference, Kind};
 use super::watch::Watch;
-use super::{By, End, Options, Ours, Outcome, state};
+use super::{By, End, Focus, Options, Ours, Outcome, state};
 use crate::qemu::dump::Dump;
 use crate::qemu::process::Log;
 use crate::qemu::stream::{Event, MARKER, Stream};
-use crate::qemu::{Error, Qemu, Spec, layout, probe};
+use crate::qemu::{Error, Qemu, Spec, layout, probe, repeats};
 use crate::tables::Tables;
 
 /// How often the caller hears of progress, and QEMU's answers are looked for.
@@ -51,9 +51,12 @@ struct Drive<'a> {
     pair: Pair,
     tables: Tables,
     options: &'a Options,
+    focus: Option<Focus>,
     pause: Pause,
     next_checkpoint: u64,
     checkpoints: u64,
+    /// An interrupt came since the last block, in real mode.
+    interrupt: Option<u8>,
     /// A delivery came since the last block.
     delivered: bool,
     /// QEMU has just been resumed from, or stopped before, the state that ours has.
@@ -69,27 +72,33 @@ pub fn run(
     spec: &Spec,
     plan: &Plan,
     options: &Options,
+    focus: Option<Focus>,
     prepare: &mut dyn FnMut(&mut Ours),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, Error> {
-    let (mut qemu, log) = Qemu::boot_logged(spec, plan, Log::Piped)?;
+    let unlogged = repeats::find(&spec.image);
+    let (mut qemu, log) = Qemu::boot_logged(spec, plan, Log::Piped(repeats::filter(&unlogged)))?;
     let Some(log) = log else { unreachable!("a log was asked for") };
     let model = probe::model(&mut qemu, spec.model)?;
     let cpuid = probe::cpuid(&mut qemu)?;
     let first = registers(&mut qemu)?;
     let mut ours = take_over(&mut qemu, model, options, &first)?;
     prepare(&mut ours);
-    start_log(&mut qemu, options.by)?;
-    let pair = Pair::new(ours, first, options.by, cpuid);
+    // up to where it gets interesting, by block
+    let by = if focus.is_some_and(|focus| focus.from > 0) { By::Block } else { options.by };
+    start_log(&mut qemu, by)?;
+    let pair = Pair::new(ours, first, by, cpuid, unlogged);
     let mut drive = Drive {
         qemu,
         stream: Stream::new(log),
         pair,
         tables: Tables::default(),
         options,
+        focus,
         pause: Pause::None,
         next_checkpoint: 0,
         checkpoints: 0,
+        interrupt: None,
         delivered: false,
         resumed: true,
         silent_since: None,
@@ -98,7 +107,11 @@ pub fn run(
     };
     drive.set_next_checkpoint();
     drive.qemu.resume()?;
-    let end = drive.follow(progress)?;
+    let mut end = drive.follow(progress)?;
+    if let Err(difference) = &mut end {
+        drive.stand_still()?;
+        difference.walk(Some(&drive.qemu))?;
+    }
     let pair = drive.pair;
     let mut fed = pair.fed;
     fed.insert("reads of ports and registers", pair.ours.cpu.bus.fed);
@@ -143,29 +156,39 @@ fn take_over(qemu: &mut Qemu, model: Model, options: &Options, first: &Dump) -> 
     Ok(ours)
 }
 
-/// Switches QEMU's log on.
-fn start_log(qemu: &mut Qemu, by: By) -> Result<(), Error> {
-    let mut order = |command: &str| match qemu.qmp.human(command)? {
+/// A command of the human monitor that answers nothing when it is obeyed.
+fn order(qemu: &mut Qemu, command: &str) -> Result<(), Error> {
+    match qemu.qmp.human(command)? {
         said if said.trim().is_empty() => Ok(()),
         said => Err(Error::Refused { command: command.to_string(), why: said.trim().to_string() }),
-    };
-    if by == By::Instruction {
-        // the newer name first
-        order("one-insn-per-tb on").or_else(|_| order("singlestep on"))?;
     }
-    order("trace-event memory_region_ops_read on")?;
-    order("trace-event handle_qmp_command on")?;
-    order(if by == By::Instruction {
-        "log cpu,int,cpu_reset,nochain"
-    } else {
-        "log exec,cpu,int,cpu_reset,nochain"
-    })
+}
+
+/// Makes QEMU translate each instruction as a block of its own.
+fn by_instruction(qemu: &mut Qemu) -> Result<(), Error> {
+    // the newer name first
+    order(qemu, "one-insn-per-tb on").or_else(|_| order(qemu, "singlestep on"))
+}
+
+/// Switches QEMU's log on.
+fn start_log(qemu: &mut Qemu, by: By) -> Result<(), Error> {
+    order(qemu, "trace-event memory_region_ops_read on")?;
+    order(qemu, "trace-event handle_qmp_command on")?;
+    if by == By::Instruction {
+        by_instruction(qemu)?;
+        return order(qemu, "log cpu,int,cpu_reset,nochain");
+    }
+    order(qemu, "log exec,cpu,int,cpu_reset,nochain")
 }
 
 impl Drive<'_> {
     fn set_next_checkpoint(&mut self) {
         let retired = self.pair.ours.cpu.retired;
-        let next = retired + self.options.checkpoint.max(1);
+        let next = match self.focus {
+            Some(focus) if retired < focus.from => focus.from,
+            Some(focus) => retired.saturating_add(focus.checkpoint),
+            None => retired.saturating_add(self.options.checkpoint.max(1)),
+        };
         self.next_checkpoint = self.options.instructions.map_or(next, |end| next.min(end));
     }
 
@@ -186,6 +209,10 @@ impl Drive<'_> {
                     self.delivered = true;
                     self.pair.follow_delivery(delivery, &self.stream.dump)
                 }
+                Event::Interrupt(vector) => {
+                    self.interrupt = Some(vector);
+                    Ok(())
+                }
                 Event::Stopped => {
                     self.resumed = true;
                     Ok(())
@@ -197,7 +224,13 @@ impl Drive<'_> {
                     let moved = !stays || !self.pair.ours.cpu.bus.inputs.is_empty();
                     (self.delivered, self.resumed) = (false, false);
                     self.tables.note(&self.stream.dump, &self.pair.ours.cpu.bus);
-                    self.pair.follow_block(&self.stream.dump, moved)
+                    match self.interrupt.take() {
+                        Some(vector) => self
+                            .pair
+                            .follow_interrupt(vector, &self.stream.dump)
+                            .and_then(|()| self.pair.follow_block(&self.stream.dump, false)),
+                        None => self.pair.follow_block(&self.stream.dump, moved),
+                    }
                 }
                 Event::Marker => match self.at_marker()? {
                     Some(end) => return Ok(end),
@@ -270,6 +303,24 @@ impl Drive<'_> {
         Ok(None)
     }
 
+    /// Stops QEMU, wherever it is by now.
+    fn stand_still(&mut self) -> Result<(), Error> {
+        if self.pause == Pause::None && self.qemu.status()?.is_none() {
+            self.qemu.qmp.send("stop", json!({}))?;
+            self.pause = Pause::Stopping;
+        }
+        let since = Instant::now();
+        while self.pause == Pause::Stopping && since.elapsed() < PATIENCE {
+            // the log must be read for QEMU to get on
+            let ended = self.stream.next(SHORTLY) == Event::End;
+            match self.qemu.qmp.try_answer() {
+                Ok(None) if !ended => {}
+                _ => self.pause = Pause::Marking,
+            }
+        }
+        Ok(())
+    }
+
     /// Lets QEMU run on from where both stand.
     fn go_on(&mut self) -> Result<(), Error> {
         self.pause = Pause::None;
@@ -304,6 +355,12 @@ impl Drive<'_> {
         if self.options.instructions.is_some_and(|end| self.pair.ours.cpu.retired >= end) {
             return Ok(Some(Ok(End::Enough)));
         }
+        if self.pair.by == By::Block
+            && self.focus.is_some_and(|focus| self.pair.ours.cpu.retired >= focus.from)
+        {
+            self.pair.by = By::Instruction;
+            by_instruction(&mut self.qemu)?;
+        }
         self.go_on()?;
         Ok(None)
     }
@@ -313,6 +370,7 @@ impl Drive<'_> {
         self.tables.refresh(dump, &self.pair.ours.cpu.bus);
         let places = memory::compare(&mut self.pair, &self.qemu, &self.tables)?;
         if places.is_empty() {
+            self.pair.good.1 = self.pair.ours.cpu.retired;
             return Ok(None);
         }
         Ok(Some(Box::new(Difference::new(Kind::Memory(places), &self.pair, dump))))
@@ -359,16 +417,16 @@ impl Drive<'_> {
             .qmp
             .event("SHUTDOWN")
             .map(|data| data["reason"].as_str().unwrap_or_default().to_string());
-        let end = if self.triple_fault {
-            if !self.pair.is_down() {
-                return Ok(Err(self.difference(Kind::End(None, code))));
-            }
+        if reason.as_deref().is_some_and(|reason| reason.starts_with("host")) {
+            return Err(Error::Interrupted);
+        }
+        let asked = reason.is_some() && code == Some(0) && !self.triple_fault;
+        let end = if self.triple_fault && self.pair.is_down() {
             End::TripleFault
-        } else if reason.is_some() && code == Some(0) {
-            End::SwitchedOff
         } else {
             match self.pair.follow_to_exit() {
                 Ok(Some(value)) if code == Some((value << 1 | 1) as i32 & 0xff) => End::Exit(value),
+                Ok(None) if asked => End::SwitchedOff,
                 Ok(value) => return Ok(Err(self.difference(Kind::End(value, code)))),
                 Err(parted) => return Ok(self.parted(parted)?.unwrap_or(Ok(End::SwitchedOff))),
             }

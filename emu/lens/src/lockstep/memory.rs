@@ -2,7 +2,7 @@
 
 use pagewalk_x86::bus::Bus;
 
-use super::known;
+use super::known::{self, OurCpu};
 use super::pair::Pair;
 use crate::qemu::{Error, Qemu};
 use crate::tables::Tables;
@@ -59,7 +59,7 @@ pub fn compare(pair: &mut Pair, qemu: &Qemu, tables: &Tables) -> Result<Vec<Plac
 }
 
 /// Ours takes all of QEMU's RAM.
-pub fn take(pair: &mut Pair, qemu: &Qemu) -> Result<(), Error> {
+pub fn take(cpu: &mut OurCpu, qemu: &Qemu) -> Result<(), Error> {
     let mut piece = vec![0; PIECE];
     let memory = qemu.memory();
     let mut at = 0;
@@ -70,8 +70,8 @@ pub fn take(pair: &mut Pair, qemu: &Qemu) -> Result<(), Error> {
         for page in (0..len).step_by(4096) {
             let offset = at as usize + page;
             let theirs = &theirs[page..len.min(page + 4096)];
-            if pair.ours.cpu.bus.ram().slice(offset, theirs.len()) != theirs {
-                pair.ours.cpu.bus.ram_mut().write(offset, theirs);
+            if cpu.bus.ram().slice(offset, theirs.len()) != theirs {
+                cpu.bus.ram_mut().write(offset, theirs);
             }
         }
         at += len as u64;

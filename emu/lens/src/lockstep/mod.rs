@@ -11,6 +11,7 @@
 //! goes on; any other difference ends it with a report ([`report`]).
 
 pub mod bus;
+mod convert;
 mod drive;
 pub mod known;
 mod memory;
@@ -111,6 +112,9 @@ pub struct Outcome {
 
 /// Runs an image on both. `prepare` may change our processor before its first instruction; `progress` hears the count of
 /// instructions now and then.
+///
+/// A difference that was found by block, or in memory at a checkpoint, is looked for again: the run is repeated, by
+/// instruction and with checkpoints close together where it must be.
 pub fn run(
     spec: &Spec,
     plan: &Plan,
@@ -118,5 +122,31 @@ pub fn run(
     mut prepare: impl FnMut(&mut Ours),
     mut progress: impl FnMut(u64),
 ) -> Result<Outcome, Error> {
-    drive::run(spec, plan, options, &mut prepare, &mut progress)
+    let mut outcome = drive::run(spec, plan, options, None, &mut prepare, &mut progress)?;
+    let mut closest = None;
+    for _ in 0..MOST_REPEATS {
+        let Some(focus) = outcome.end.as_ref().err().and_then(|difference| difference.focus(closest)) else {
+            break;
+        };
+        closest = Some(focus);
+        let again = drive::run(spec, plan, options, Some(focus), &mut prepare, &mut progress)?;
+        // what does not come again is told as it was found first
+        if again.end.is_ok() {
+            break;
+        }
+        outcome = again;
+    }
+    Ok(outcome)
+}
+
+/// How often a difference is looked for again.
+const MOST_REPEATS: usize = 3;
+
+/// Where to look closely.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Focus {
+    /// From this count of instructions on, by instruction.
+    pub from: u64,
+    /// And memory each time after so many.
+    pub checkpoint: u64,
 }

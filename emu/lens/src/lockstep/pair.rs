@@ -1,10 +1,11 @@
 //! Our side, brought to each state that QEMU tells.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use iced_x86::{Instruction, Mnemonic};
 use pagewalk_x86::bus::{Bus, Frame};
-use pagewalk_x86::control::CR0_AM;
+use pagewalk_x86::control::{CR0_AM, CR0_PE};
+use pagewalk_x86::cpu::Shadow;
 use pagewalk_x86::engine::Attempt;
 use pagewalk_x86::fault::{Fault, Stop};
 use pagewalk_x86::flags;
@@ -12,10 +13,11 @@ use pagewalk_x86::mmu::tlb::FlushCause;
 use pagewalk_x86::observe::Cause;
 use pagewalk_x86::segment::{CS, SS, Segment};
 
+use super::convert::{fault_of, flags_of, matches};
 use super::known::{self, Follow, Known, Scene, Test};
 use super::memory;
 use super::report::{Difference, Kind};
-use super::state::{self, Except};
+use super::state::{self, Except, Field};
 use super::{By, Ours};
 use crate::qemu::dump::Dump;
 use crate::qemu::stream::Delivery;
@@ -29,6 +31,8 @@ pub struct Pair {
     pub ours: Ours,
     /// What both looked like at the last comparison.
     pub before: Dump,
+    /// Instructions up to the last comparison of registers, and of memory, that found no difference.
+    pub good: (u64, u64),
     /// How often the registers are compared.
     pub by: By,
     /// Flags that are undefined by now, and QEMU's values of them not known yet.
@@ -40,6 +44,10 @@ pub struct Pair {
     pub compared: u64,
     /// Deliveries of ours that QEMU has not told yet.
     delivered: VecDeque<Cause>,
+    /// Linear addresses of instructions that QEMU does not log.
+    unlogged: BTreeSet<u32>,
+    /// How many instructions our observer was shown before the last attempt.
+    shown: u64,
     /// Ours has shut down after a triple fault.
     down: bool,
     /// Memory that ours wrote and QEMU did not, by known deviations: first offset, end, name.
@@ -58,6 +66,11 @@ pub enum Parted {
     End(&'static str),
 }
 
+/// More bytes than any handler's frame has.
+const FRAME: u64 = 64;
+/// Bytes of a TSS, and of its link.
+const TSS: u64 = 104;
+const LINK: u64 = 2;
 /// The busy bit of a TSS, in its access byte.
 const BUSY: u16 = 2;
 
@@ -70,10 +83,17 @@ enum Step {
 }
 
 impl Pair {
-    pub fn new(ours: Ours, before: Dump, by: By, cpuid: BTreeMap<(u32, u32), [u32; 4]>) -> Pair {
+    pub fn new(
+        ours: Ours,
+        before: Dump,
+        by: By,
+        cpuid: BTreeMap<(u32, u32), [u32; 4]>,
+        unlogged: BTreeSet<u32>,
+    ) -> Pair {
         Pair {
             ours,
             before,
+            good: (0, 0),
             by,
             undefined: 0,
             cpuid,
@@ -81,6 +101,8 @@ impl Pair {
             fed: BTreeMap::new(),
             compared: 0,
             delivered: VecDeque::new(),
+            unlogged,
+            shown: 0,
             down: false,
             taints: Vec::new(),
         }
@@ -111,7 +133,7 @@ impl Pair {
 
     /// Takes all of QEMU's state: registers, memory, and an empty TLB.
     pub fn take_all(&mut self, dump: &Dump, qemu: &Qemu) -> Result<(), Error> {
-        memory::take(self, qemu)?;
+        memory::take(&mut self.ours.cpu, qemu)?;
         self.delivered.clear();
         self.undefined = 0;
         let cpu = &mut self.ours.cpu;
@@ -147,12 +169,24 @@ impl Pair {
         *self.fed.entry(what).or_default() += 1;
     }
 
+    /// The instruction that ours ran last or tried to run; of one that could not even be fetched, what memory holds there.
+    fn instruction(&self) -> Instruction {
+        let cpu = &self.ours.cpu;
+        if self.ours.cpu.observer.count() != self.shown {
+            return cpu.observer.last().instruction();
+        }
+        let start = cpu.segs[CS].base.wrapping_add(cpu.eip);
+        let bytes: Vec<u8> = (0..15).map_while(|n| self.peek(start.wrapping_add(n))).collect();
+        let bitness = if cpu.segs[CS].is_32bit() { 32 } else { 16 };
+        iced_x86::Decoder::with_ip(bitness, &bytes, cpu.eip as u64, iced_x86::DecoderOptions::NONE).decode()
+    }
+
     fn difference(&self, kind: Kind, theirs: &Dump) -> Parted {
         Parted::Difference(Box::new(Difference::new(kind, self, theirs)))
     }
 
-    fn scene<'a>(&'a self, instruction: &'a Instruction, before: &'a Dump) -> Scene<'a> {
-        Scene { instruction, before, ours: &self.ours.cpu }
+    fn scene<'a>(&'a self, instruction: &'a Instruction, before: &'a Dump, theirs: &'a Dump) -> Scene<'a> {
+        Scene { instruction, before, ours: &self.ours.cpu, theirs }
     }
 
     /// QEMU has delivered `delivery` and found the state `found`.
@@ -161,29 +195,40 @@ impl Pair {
         // the next link of a chain that ours has gone through already
         if let Some(cause) = self.delivered.pop_front() {
             return if matches(cause, delivery) {
+                self.settle_flags_saved(cause, found);
                 Ok(())
             } else {
-                Err(self.difference(Kind::OtherException(Some(cause), delivery), found))
+                self.take_exception(Some(cause), delivery, found)
             };
         }
-        self.reach(found, 0, self.most(), Except { flags: 0, fault_registers: true })?;
+        let raised = self.reach_delivery(found)?;
         if delivery.hardware {
             self.feed("interrupts");
             self.ours.cpu.bus.interrupt = Some(delivery.vector);
         }
-        let step = self.attempt(found)?;
+        if self.ours.cpu.debug_trap != 0 && delivery.vector != 1 {
+            self.pass_trap(found)?;
+        }
+        let step = match raised {
+            Some(fault) => Step::Faulted(fault),
+            None => self.attempt(found)?,
+        };
         let taken = std::mem::take(&mut self.ours.cpu.observer.deliveries);
         self.delivered.extend(taken);
         match (self.delivered.pop_front(), step) {
             (Some(cause), step) if matches(cause, delivery) => match step {
                 Step::Done => {
-                    self.settle_flags_saved(cause, found);
+                    let last = self.delivered.back().copied().unwrap_or(cause);
+                    self.settle_flags_saved(last, found);
                     Ok(())
                 }
                 // INT n whose gate raises something: its fault is the instruction's
                 Step::Faulted(fault) => self.raise(fault, found),
             },
-            (None, Step::Faulted(fault)) if matches(Cause::Fault(fault), delivery) => {
+            // INT n that is refused before any gate is looked at shows as the fault alone
+            (None | Some(Cause::Software(_)), Step::Faulted(fault))
+                if matches(Cause::Fault(fault), delivery) =>
+            {
                 self.raise(fault, found)?;
                 self.delivered.pop_front();
                 Ok(())
@@ -208,16 +253,17 @@ impl Pair {
             Err(Stop::Shutdown(_)) => self.down = true,
             Err(stop) => return Err(Parted::Stopped(stop)),
         }
-        if self.delivered.len() == 1 && !self.down {
-            self.settle_flags_saved(Cause::Fault(fault), found);
+        if !self.down {
+            let last = self.delivered.back().copied().unwrap_or(Cause::Fault(fault));
+            self.settle_flags_saved(last, found);
         }
         Ok(())
     }
 
     /// QEMU raised another exception than ours did. If that is known, ours raises QEMU's.
     fn take_exception(&mut self, ours: Option<Cause>, theirs: Delivery, found: &Dump) -> Followed {
-        let instruction = self.ours.cpu.observer.last().instruction();
-        let scene = self.scene(&instruction, found);
+        let instruction = self.instruction();
+        let scene = self.scene(&instruction, found, found);
         let recognised = recognise(|test| match test {
             Test::Raises(test) => test(&scene, ours, theirs),
             _ => None,
@@ -228,6 +274,8 @@ impl Pair {
         match (follow, fault_of(theirs, found)) {
             (Follow::TakeException, Some(fault)) => {
                 self.delivered.clear();
+                self.taint_frame(known.name);
+                self.leave_task(found, known.name);
                 state::set(&mut self.ours.cpu, found);
                 self.raise(fault, found)?;
                 self.delivered.pop_front();
@@ -241,36 +289,87 @@ impl Pair {
     /// QEMU's next block starts in this state. `moved`: there is an instruction or more between it and the last one.
     pub fn follow_block(&mut self, dump: &Dump, moved: bool) -> Followed {
         if let Some(cause) = self.delivered.pop_front() {
-            return Err(self.difference(Kind::OursDelivers(cause), dump));
+            return self.pass_delivery(cause, dump);
         }
         self.ours.cpu.bus.set_a20(dump.a20);
-        let (least, most) = if moved { (1, self.most()) } else { (0, 0) };
+        let before = &self.before;
+        // one that QEMU does not log may be behind it already
+        let unlogged = self.unlogged.contains(&before.segs[CS].base.wrapping_add(before.eip));
+        let (least, most) = match moved {
+            true => (1, self.most()),
+            false if unlogged => (0, self.most()),
+            false => (0, 0),
+        };
         self.reach(dump, least, most, Except::default())?;
         if !self.ours.cpu.bus.unfed.is_empty() || !self.ours.cpu.bus.inputs.is_empty() {
             return Err(self.difference(Kind::Inputs, dump));
         }
+        self.good.0 = self.ours.cpu.retired;
         self.before.clone_from(dump);
         Ok(())
     }
 
+    /// Runs ours until its registers are those that a delivery of QEMU's found. A fault that a task switch raises when it
+    /// has entered the new task belongs to the new task, whose registers QEMU found: it is returned.
+    fn reach_delivery(&mut self, found: &Dump) -> Followed<Option<Fault>> {
+        const EXCEPT: Except = Except { flags: 0, fault_registers: true };
+        if self.before.tr.selector == found.tr.selector || self.arrived(found, EXCEPT) {
+            return self.reach(found, 0, self.most(), EXCEPT).map(|()| None);
+        }
+        for _ in 0..self.most() {
+            match self.attempt(found)? {
+                Step::Done if self.arrived(found, EXCEPT) => return Ok(None),
+                Step::Done => {}
+                Step::Faulted(fault) if self.ours.cpu.tr.selector == found.tr.selector => {
+                    if !self.arrived(found, EXCEPT) {
+                        self.settle_registers(found, EXCEPT)?;
+                    }
+                    return Ok(Some(fault));
+                }
+                Step::Faulted(fault) => self.pass(fault, found)?,
+            }
+        }
+        self.settle_registers(found, EXCEPT).map(|()| None)
+    }
+
     /// Runs ours until its registers are `dump`: at least `least` instructions, and at most `most`.
     fn reach(&mut self, dump: &Dump, least: u32, most: u32, except: Except) -> Followed {
-        let mut steps = 0;
+        let (mut steps, mut attempts) = (0, 0);
         loop {
-            if steps >= least && self.arrived(dump, except) {
+            if attempts >= least && self.arrived(dump, except) {
                 return Ok(());
             }
-            if steps >= most {
+            let trap = self.ours.cpu.debug_trap != 0 && self.ours.cpu.shadow != Shadow::MovSs;
+            // QEMU's log tells no deliveries in real mode
+            let unseen = trap && self.in_real_mode() && steps == most;
+            if steps >= most && !unseen {
                 return self.settle_registers(dump, except);
+            }
+            if trap && !self.in_real_mode() {
+                self.pass_trap(dump)?;
             }
             match self.attempt(dump)? {
                 Step::Done => {}
+                // QEMU's log tells no exceptions in real mode
+                Step::Faulted(fault) if self.in_real_mode() && self.recognised(fault, dump).is_none() => {
+                    let found = state::dump_of(&self.ours.cpu.state);
+                    self.raise(fault, &found)?;
+                    self.delivered.clear();
+                }
                 Step::Faulted(fault) => self.pass(fault, dump)?,
             }
-            if let Some(cause) = self.ours.cpu.observer.deliveries.pop() {
-                return Err(self.difference(Kind::OursDelivers(cause), dump));
+            let taken = std::mem::take(&mut self.ours.cpu.observer.deliveries);
+            if let (Some(cause), false) = (taken.last(), self.in_real_mode()) {
+                return Err(self.difference(Kind::OursDelivers(*cause), dump));
             }
-            steps += 1;
+            attempts += 1;
+            // an iteration is no instruction, and one that QEMU does not log comes for nothing
+            let cpu = &self.ours.cpu;
+            let linear = cpu.segs[CS].base.wrapping_add(cpu.eip);
+            let iterates = cpu.eip == cpu.observer.last().at.eip && cpu.observer.last().is_repeated();
+            if !iterates && !self.unlogged.contains(&linear) {
+                steps += 1;
+            }
         }
     }
 
@@ -278,6 +377,7 @@ impl Pair {
     fn attempt(&mut self, dump: &Dump) -> Followed<Step> {
         let (ecx, eax) = (self.ours.cpu.regs.dword(1), self.ours.cpu.regs.dword(0));
         let ran = self.ours.cpu.retired;
+        self.shown = self.ours.cpu.observer.count();
         match self.ours.attempt() {
             Attempt::Stopped(Stop::Shutdown(_)) => {
                 self.down = true;
@@ -383,14 +483,29 @@ impl Pair {
 
     /// Ours is where QEMU should be, but their registers differ. Fine if that is known.
     fn settle_registers(&mut self, dump: &Dump, except: Except) -> Followed {
+        self.settle_hidden(dump);
         let fields = state::fields(&self.ours.cpu.state, dump, except);
-        let instruction = self.ours.cpu.observer.last().instruction();
-        let scene = self.scene(&instruction, &self.before);
-        let recognised = recognise(|test| match test {
-            Test::Registers(test) => test(&scene, dump, &fields),
-            _ => None,
-        });
-        let Some((known, follow)) = recognised else { return Err(self.difference(Kind::Registers, dump)) };
+        let instruction = self.instruction();
+        let scene = self.scene(&instruction, &self.before, dump);
+        let explain = |fields: &[Field]| {
+            recognise(|test| match test {
+                Test::Registers(test) => test(&scene, dump, fields),
+                _ => None,
+            })
+        };
+        let Some((known, follow)) = explain(&fields) else {
+            // several deviations at once, each in registers of its own
+            let each: Option<Vec<_>> = fields
+                .iter()
+                .map(|field| explain(std::slice::from_ref(field)))
+                .map(|found| found.filter(|(_, follow)| *follow == Follow::TakeRegisters))
+                .collect();
+            let Some(each) = each else { return Err(self.difference(Kind::Registers, dump)) };
+            let names: BTreeSet<_> = each.iter().map(|(known, _)| known.name).collect();
+            names.into_iter().for_each(|name| self.note(name));
+            state::set(&mut self.ours.cpu, dump);
+            return Ok(());
+        };
         self.note(known.name);
         match follow {
             Follow::TakeRegisters => {
@@ -408,7 +523,8 @@ impl Pair {
         let mut any = false;
         for n in 0..6 {
             let (ours, theirs) = (self.ours.cpu.segs[n], dump.segs[n]);
-            if ours.attributes != theirs.attributes | 1 || ours.selector != theirs.selector {
+            let only = ours.attributes ^ theirs.attributes == 1 && ours.attributes & 1 != 0;
+            if !only || ours.selector != theirs.selector {
                 continue;
             }
             let cpu = &mut self.ours.cpu;
@@ -424,7 +540,8 @@ impl Pair {
             self.note(known::ACCESSED);
         }
         let (ours, theirs) = (self.ours.cpu.tr, dump.tr);
-        if ours.attributes == theirs.attributes | BUSY && ours.selector == theirs.selector {
+        let only = ours.attributes ^ theirs.attributes == BUSY && ours.attributes & BUSY != 0;
+        if only && ours.selector == theirs.selector {
             self.ours.cpu.tr = Segment::new(ours.selector, ours.base, ours.limit, theirs.attributes);
             self.note(known::BUSY);
             any = true;
@@ -432,28 +549,73 @@ impl Pair {
         any
     }
 
+    fn in_real_mode(&self) -> bool {
+        self.ours.cpu.cr0 & CR0_PE == 0
+    }
+
+    /// An interrupt that QEMU takes in real mode, where its log does not tell in which state: before the instruction that
+    /// it told last, or after it. `next` is the state that follows.
+    pub fn follow_interrupt(&mut self, vector: u8, next: &Dump) -> Followed {
+        self.feed("interrupts");
+        let kept = self.ours.clone();
+        for steps in 0..=self.most() {
+            let entered = (|| {
+                for _ in 0..steps {
+                    if let Step::Faulted(fault) = self.attempt(next)? {
+                        self.pass(fault, next)?;
+                    }
+                }
+                self.ours.cpu.bus.interrupt = Some(vector);
+                self.attempt(next).map(drop)
+            })();
+            self.ours.cpu.observer.deliveries.clear();
+            if entered.is_ok() && self.arrived(next, Except::default()) {
+                return Ok(());
+            }
+            self.ours = kept.clone();
+        }
+        Err(self.difference(Kind::Registers, next))
+    }
+
+    /// The known deviation by which QEMU lets pass what raises `fault` here.
+    fn recognised(&self, fault: Fault, dump: &Dump) -> Option<&'static str> {
+        let before = state::dump_of(&self.ours.cpu.state);
+        let instruction = self.instruction();
+        let scene = self.scene(&instruction, &before, dump);
+        let found = recognise(|test| match test {
+            Test::Passes(test) => test(&scene, Cause::Fault(fault)),
+            _ => None,
+        });
+        found.map(|(known, _)| known.name)
+    }
+
     /// Ours raises a fault where QEMU goes on. If that is known, ours goes on too.
     fn pass(&mut self, fault: Fault, dump: &Dump) -> Followed {
         // a fault leaves everything as it was
         let before = state::dump_of(&self.ours.cpu.state);
-        let instruction = self.ours.cpu.observer.last().instruction();
+        let instruction = self.instruction();
         let mut left_out: Vec<Follow> = Vec::new();
         let mut fault = fault;
         loop {
-            let scene = self.scene(&instruction, &before);
+            let scene = self.scene(&instruction, &before, dump);
             let recognised = recognise(|test| match test {
-                Test::Passes(test) => test(&scene, fault),
+                Test::Passes(test) => test(&scene, Cause::Fault(fault)),
                 _ => None,
             });
-            let follow = recognised.map(|(_, follow)| follow);
-            let Some((known, follow)) = recognised.filter(|_| !follow.is_some_and(|f| left_out.contains(&f)))
-            else {
+            let Some((known, follow)) = recognised else {
                 return Err(self.difference(Kind::OursDelivers(Cause::Fault(fault)), dump));
             };
+            // the check is left out already, and something else is in the way
+            if left_out.contains(&follow) {
+                return Err(Parted::TakeAll(known.name));
+            }
             self.note(known.name);
             match follow {
                 Follow::WithoutSegmentChecks | Follow::WithoutAlignmentChecks => left_out.push(follow),
                 Follow::TakeRegisters if self.by == By::Instruction => {
+                    if instruction.op0_register().is_cr() {
+                        self.ours.cpu.flush_tlb_all(FlushCause::MovCr3);
+                    }
                     state::set(&mut self.ours.cpu, dump);
                     return Ok(());
                 }
@@ -464,6 +626,65 @@ impl Pair {
                 Step::Done => return Ok(()),
                 Step::Faulted(again) => fault = again,
             }
+        }
+    }
+
+    /// Ours has a debug trap due where QEMU goes on.
+    fn pass_trap(&mut self, dump: &Dump) -> Followed {
+        let instruction = self.instruction();
+        let scene = self.scene(&instruction, &self.before, dump);
+        let recognised = recognise(|test| match test {
+            Test::Passes(test) => test(&scene, Cause::DebugTrap),
+            _ => None,
+        });
+        let Some((known, _)) = recognised else {
+            return Err(self.difference(Kind::OursDelivers(Cause::DebugTrap), dump));
+        };
+        self.note(known.name);
+        self.ours.cpu.debug_trap = 0;
+        Ok(())
+    }
+
+    /// Ours has delivered something in the course of a delivery that QEMU has made without it.
+    fn pass_delivery(&mut self, cause: Cause, dump: &Dump) -> Followed {
+        let instruction = self.instruction();
+        let scene = self.scene(&instruction, &self.before, dump);
+        let recognised = recognise(|test| match test {
+            Test::Passes(test) => test(&scene, cause),
+            _ => None,
+        });
+        match recognised {
+            None => Err(self.difference(Kind::OursDelivers(cause), dump)),
+            Some((known, follow)) => {
+                self.note(known.name);
+                Err(if follow == Follow::End { Parted::End(known.name) } else { Parted::TakeAll(known.name) })
+            }
+        }
+    }
+
+    /// What ours has pushed for a handler that it should not have entered may stay in memory.
+    fn taint_frame(&mut self, name: &'static str) {
+        let cpu = &self.ours.cpu;
+        let top = cpu.segs[SS].base.wrapping_add(cpu.regs.dword(4) & cpu.stack_mask());
+        if let Some(phys) = cpu.peek(top) {
+            self.taints.push((phys.0 & !3, (phys.0 & !3) + FRAME, name));
+        }
+    }
+
+    /// A task that ours has entered, and QEMU not, is available again. What the switch has saved may stay in memory.
+    fn leave_task(&mut self, found: &Dump, name: &'static str) {
+        let cpu = &self.ours.cpu;
+        if cpu.tr.selector == found.tr.selector {
+            return;
+        }
+        let byte = cpu.gdtr.base.wrapping_add((cpu.tr.selector & !7) as u32 + 5);
+        for (linear, bytes) in [(cpu.tr.base, LINK), (found.tr.base, TSS)] {
+            if let Some(phys) = cpu.peek(linear) {
+                self.taints.push((phys.0 & !3, phys.0 + bytes, name));
+            }
+        }
+        if let Some(old) = self.peek(byte) {
+            self.poke(byte, &[old & !(BUSY as u8)]);
         }
     }
 
@@ -545,49 +766,5 @@ impl Pair {
 
 /// The first deviation one of whose tests recognises it.
 fn recognise(mut test: impl FnMut(&Test) -> Option<Follow>) -> Option<(&'static Known, Follow)> {
-    known::ALL.iter().find_map(|known| known.tests.iter().find_map(|t| Some((known, test(t)?))))
-}
-
-/// Whether ours delivers what QEMU tells.
-fn matches(ours: Cause, theirs: Delivery) -> bool {
-    let code = if let Cause::Fault(fault) = ours { fault.error_code().unwrap_or(0) } else { 0 };
-    let external = matches!(ours, Cause::External(_));
-    ours.vector() == theirs.vector && external == theirs.hardware && (external || code == theirs.code)
-}
-
-/// The fault that QEMU raised, if it is one.
-fn fault_of(theirs: Delivery, found: &Dump) -> Option<Fault> {
-    Some(match theirs.vector {
-        0 => Fault::DivideError,
-        1 => Fault::Debug,
-        5 => Fault::Bound,
-        6 => Fault::InvalidOpcode,
-        7 => Fault::DeviceNotAvailable,
-        8 => Fault::DoubleFault,
-        10 => Fault::InvalidTss(theirs.code),
-        11 => Fault::NotPresent(theirs.code),
-        12 => Fault::Stack(theirs.code),
-        13 => Fault::GeneralProtection(theirs.code),
-        14 => Fault::Page { address: found.cr[2], code: theirs.code },
-        16 => Fault::FloatingPoint,
-        17 => Fault::Alignment,
-        19 => Fault::Simd,
-        _ => return None,
-    })
-}
-
-/// iced-x86's flags in their places in EFLAGS.
-fn flags_of(bits: u32) -> u32 {
-    use iced_x86::RflagsBits as R;
-    [
-        (R::CF, flags::CF),
-        (R::PF, flags::PF),
-        (R::AF, flags::AF),
-        (R::ZF, flags::ZF),
-        (R::SF, flags::SF),
-        (R::OF, flags::OF),
-    ]
-    .iter()
-    .filter(|(theirs, _)| bits & theirs != 0)
-    .fold(0, |mask, (_, ours)| mask | ours)
+    known::all().find_map(|known| known.tests.iter().find_map(|t| Some((known, test(t)?))))
 }

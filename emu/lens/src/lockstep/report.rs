@@ -2,18 +2,22 @@
 
 use std::fmt::Write as _;
 
-use pagewalk_x86::fault::{Stop, vector_mnemonic};
+use pagewalk_x86::fault::{Fault, Stop, vector_mnemonic};
+use pagewalk_x86::mmu::tlb::FlushCause;
 use pagewalk_x86::observe::Cause;
 
-use super::memory::Place;
+use super::known::segments;
+use super::memory::{self, Place};
 use super::pair::Pair;
 use super::state::{self, Except, Field, REGISTERS, SEGMENTS};
 use super::watch::Ran;
-use super::{By, Ours};
+use super::{By, Focus, Ours};
 use crate::disassemble::{disassemble, hex};
 use crate::explain::Namer;
+use crate::picture::{self, Look};
 use crate::qemu::dump::Dump;
 use crate::qemu::stream::{Delivery, Input};
+use crate::qemu::{Error, Qemu};
 
 /// What differs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +45,8 @@ pub struct Difference {
     pub kind: Kind,
     /// Instructions of ours so far.
     pub retired: u64,
+    /// Instructions up to the last comparison of registers, and of memory, that found none.
+    pub good: (u64, u64),
     /// How the registers were compared.
     pub by: By,
     /// The last instructions of ours, oldest first; the last of them is the one after which they differ.
@@ -55,8 +61,21 @@ pub struct Difference {
     pub fields: Vec<Field>,
     /// Reads of ours without an input, and QEMU's inputs that ours did not read.
     pub inputs: (Vec<(u64, u32)>, Vec<Input>),
+    /// The addresses concerned, and how each side walks its tables for them.
+    pub walks: Vec<Walks>,
     /// Our side, to look into.
     pub side: Box<Ours>,
+}
+
+/// Two page walks of one address.
+#[derive(Clone, Debug)]
+pub struct Walks {
+    /// The linear address.
+    pub linear: u32,
+    /// Ours.
+    pub ours: Look,
+    /// QEMU's, in its memory as it was when it was stopped, some instructions later.
+    pub theirs: Option<Look>,
 }
 
 impl Difference {
@@ -65,6 +84,7 @@ impl Difference {
         Difference {
             kind,
             retired: cpu.retired,
+            good: pair.good,
             by: pair.by,
             ran: cpu.observer.remembered().copied().collect(),
             before: pair.before.clone(),
@@ -72,8 +92,64 @@ impl Difference {
             theirs: theirs.clone(),
             fields: state::fields(&cpu.state, theirs, Except::default()),
             inputs: (cpu.bus.unfed.clone(), cpu.bus.inputs.iter().copied().collect()),
+            walks: Vec::new(),
             side: Box::new(pair.ours.clone()),
         }
+    }
+
+    /// Where to look for it more closely than `before`, if that can be.
+    pub(super) fn focus(&self, before: Option<Focus>) -> Option<Focus> {
+        const MARGIN: u64 = 100_000;
+        const PARTS: u64 = 50;
+        const CLOSE: u64 = 500;
+        if let Kind::Memory(_) = self.kind {
+            let (from, window) = (self.good.1, self.retired - self.good.1);
+            let focus =
+                Focus { from: from.saturating_sub(MARGIN), checkpoint: (window / PARTS).max(CLOSE / 2) };
+            let closer = before.is_none_or(|before| focus.checkpoint < before.checkpoint);
+            return (window > CLOSE && closer).then_some(focus);
+        }
+        let focus = Focus { from: self.good.0.saturating_sub(MARGIN), checkpoint: u64::MAX };
+        (self.by == By::Block).then_some(focus)
+    }
+
+    /// Walks the addresses concerned, on our side and in QEMU's memory, which stands still.
+    pub(super) fn walk(&mut self, qemu: Option<&Qemu>) -> Result<(), Error> {
+        let addresses = self.addresses();
+        let looks: Vec<Look> =
+            addresses.iter().map(|&linear| picture::look(&self.side.cpu, linear)).collect();
+        let mut theirs: Vec<Option<Look>> = vec![None; addresses.len()];
+        if let Some(qemu) = qemu {
+            // our processor with QEMU's registers and memory
+            let mut other = self.side.clone();
+            memory::take(&mut other.cpu, qemu)?;
+            other.cpu.flush_tlb_all(FlushCause::Reset);
+            state::set(&mut other.cpu, &self.theirs);
+            theirs = addresses.iter().map(|&linear| Some(picture::look(&other.cpu, linear))).collect();
+        }
+        let all = addresses.into_iter().zip(looks).zip(theirs);
+        self.walks = all.map(|((linear, ours), theirs)| Walks { linear, ours, theirs }).collect();
+        Ok(())
+    }
+
+    /// The linear addresses that the instruction is about: what page faults name, its operands, the instruction itself.
+    fn addresses(&self) -> Vec<u32> {
+        let mut all = Vec::new();
+        if let Kind::OursDelivers(Cause::Fault(Fault::Page { address, .. }))
+        | Kind::OtherException(Some(Cause::Fault(Fault::Page { address, .. })), _) = self.kind
+        {
+            all.push(address);
+        }
+        if let Kind::OtherException(_, Delivery { vector: 14, .. }) = self.kind {
+            all.push(self.theirs.cr[2]);
+        }
+        if let Some(ran) = self.ran.last() {
+            all.extend(segments::linear_addresses(&ran.instruction(), &self.before));
+        }
+        all.push(self.before.segs[1].base.wrapping_add(self.before.eip));
+        let mut seen = std::collections::BTreeSet::new();
+        all.retain(|linear| seen.insert(linear >> 12));
+        all
     }
 
     /// One line.
@@ -130,6 +206,12 @@ impl Difference {
             let _ = writeln!(out, "\nmemory:    pagewalk     QEMU");
             for place in places {
                 let _ = writeln!(out, "  {:08x}  {:08x}     {:08x}", place.offset, place.ours, place.theirs);
+            }
+        }
+        for walks in &self.walks {
+            let _ = writeln!(out, "\nin pagewalk: {}", walks.ours);
+            if let Some(theirs) = &walks.theirs {
+                let _ = writeln!(out, "in QEMU, when it was stopped: {theirs}");
             }
         }
         out

@@ -111,6 +111,13 @@ pub fn same_segment(ours: &Segment, theirs: &Hidden) -> bool {
                 && ours.attributes == theirs.attributes))
 }
 
+/// The same in the processor's mode: in real mode, type and privilege are not used.
+fn same_in_mode(state: &State, ours: &Segment, theirs: &Hidden) -> bool {
+    let real = state.cr0 & CR0_PE == 0
+        && (ours.selector, ours.base, ours.limit) == (theirs.selector, theirs.base, theirs.limit);
+    (real && (ours.attributes ^ theirs.attributes) & 0x4000 == 0) || same_segment(ours, theirs)
+}
+
 /// The same for LDTR: QEMU makes a null one an empty table.
 pub fn same_ldtr(ours: &Segment, theirs: &Hidden) -> bool {
     let both_empty = !ours.usable && theirs.limit == 0 && ours.selector == theirs.selector;
@@ -132,7 +139,7 @@ pub fn same(state: &State, dump: &Dump, except: Except) -> bool {
         && state.regs.all() == dump.regs
         && (state.flags.get() ^ dump.eflags) & FLAGS & !except.flags == 0
         && state.cpl == dump.cpl
-        && state.segs.iter().zip(&dump.segs).all(|(ours, theirs)| same_segment(ours, theirs))
+        && state.segs.iter().zip(&dump.segs).all(|(ours, theirs)| same_in_mode(state, ours, theirs))
         && same_ldtr(&state.ldtr, &dump.ldtr)
         && same_segment(&state.tr, &dump.tr)
         && (state.gdtr.base, state.gdtr.limit as u32) == dump.gdt
@@ -173,7 +180,7 @@ pub fn fields(state: &State, dump: &Dump, except: Except) -> Vec<Field> {
     let pairs = state.segs.iter().zip(&dump.segs).zip(SEGMENTS);
     let tables = [((&state.ldtr, &dump.ldtr), "ldtr"), ((&state.tr, &dump.tr), "tr")];
     for ((ours, theirs), name) in pairs.chain(tables) {
-        if same_segment(ours, theirs) || (name == "ldtr" && same_ldtr(ours, theirs)) {
+        if same_in_mode(state, ours, theirs) || (name == "ldtr" && same_ldtr(ours, theirs)) {
             continue;
         }
         let usable = theirs.attributes & PRESENT != 0;

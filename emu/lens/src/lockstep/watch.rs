@@ -25,6 +25,11 @@ impl Ran {
         &self.bytes[..self.len as usize]
     }
 
+    /// Whether it begins with REP or REPNE, among its first prefixes.
+    pub fn is_repeated(&self) -> bool {
+        self.bytes().iter().take(4).any(|byte| matches!(byte, 0xf2 | 0xf3))
+    }
+
     /// As iced-x86 decodes it.
     pub fn instruction(&self) -> iced_x86::Instruction {
         let bitness = if self.is_32bit { 32 } else { 16 };
@@ -37,21 +42,26 @@ impl Ran {
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     ran: [Ran; REMEMBERED],
-    count: usize,
+    count: u64,
     /// Deliveries that nobody has asked for yet, in their order.
     pub deliveries: Vec<Cause>,
 }
 
 impl Watch {
+    /// How many instructions were shown.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The instruction that ran last, or tried to.
     pub fn last(&self) -> &Ran {
-        &self.ran[self.count.wrapping_sub(1) % REMEMBERED]
+        &self.ran[(self.count.wrapping_sub(1) % REMEMBERED as u64) as usize]
     }
 
     /// The instructions that ran last, oldest first.
     pub fn remembered(&self) -> impl Iterator<Item = &Ran> {
-        let from = self.count.saturating_sub(REMEMBERED);
-        (from..self.count).map(|n| &self.ran[n % REMEMBERED])
+        let from = self.count.saturating_sub(REMEMBERED as u64);
+        (from..self.count).map(|n| &self.ran[n as usize % REMEMBERED])
     }
 }
 
@@ -59,7 +69,7 @@ impl Observer for Watch {
     const ACTIVE: bool = true;
 
     fn instruction(&mut self, at: &At, bytes: &[u8], is_32bit: bool) {
-        let slot = &mut self.ran[self.count % REMEMBERED];
+        let slot = &mut self.ran[self.count as usize % REMEMBERED];
         slot.at = *at;
         let len = bytes.len().min(15);
         slot.bytes[..len].copy_from_slice(&bytes[..len]);

@@ -12,6 +12,7 @@ pub mod layout;
 pub mod probe;
 pub mod process;
 pub mod qmp;
+pub mod repeats;
 pub mod spec;
 pub mod stream;
 

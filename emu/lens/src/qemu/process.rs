@@ -33,8 +33,8 @@ pub struct Qemu {
 pub enum Log {
     /// None.
     None,
-    /// Into a pipe that we read.
-    Piped,
+    /// Into a pipe that we read, with this value of `-dfilter`.
+    Piped(Option<String>),
 }
 
 impl Qemu {
@@ -88,7 +88,10 @@ impl Qemu {
                 command.stdout(Stdio::null());
                 None
             }
-            Log::Piped => {
+            Log::Piped(filter) => {
+                if let Some(filter) = filter {
+                    command.args(["-dfilter", &filter]);
+                }
                 // nothing else is written to standard output
                 let (reader, writer) = std::io::pipe().map_err(Error::io("make a pipe for QEMU's log"))?;
                 command.stdout(writer).args(["-D", "/dev/fd/1"]);

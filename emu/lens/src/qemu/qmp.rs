@@ -93,9 +93,9 @@ impl Qmp {
         Ok(answer.as_str().unwrap_or_default().to_string())
     }
 
-    /// The data of the first event of this name that came so far.
+    /// The data of the first event of this name, after QEMU has ended.
     pub fn event(&mut self, name: &str) -> Option<&Value> {
-        while let Ok(value) = self.lines.try_recv() {
+        while let Ok(value) = self.lines.recv_timeout(PATIENCE) {
             self.sort(value);
         }
         self.events.iter().find(|(event, _)| event == name).map(|(_, data)| data)

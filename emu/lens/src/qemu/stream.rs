@@ -46,6 +46,8 @@ pub enum Event {
     Block,
     /// A delivery; [`Stream::dump`] is the state that it found.
     Delivery(Delivery),
+    /// An external interrupt in real mode, where the log tells no more of deliveries.
+    Interrupt(u8),
     /// Something was read.
     Input(Input),
     /// The log has come to the place where [`MARKER`] was asked for.
@@ -74,7 +76,7 @@ pub struct Stream {
     last: Vec<u8>,
     /// The line that came last and is nothing known.
     pub unknown: String,
-    servicing: bool,
+    servicing: Option<u8>,
 }
 
 impl Stream {
@@ -103,7 +105,7 @@ impl Stream {
             repeated: false,
             last: Vec::new(),
             unknown: String::new(),
-            servicing: false,
+            servicing: None,
         }
     }
 
@@ -117,6 +119,12 @@ impl Stream {
                 }
             };
             let line = &self.buffer[start..end];
+            if self.servicing.is_some()
+                && delivery(line).is_none()
+                && let Some(vector) = self.servicing.take()
+            {
+                return Event::Interrupt(vector);
+            }
             match line.first() {
                 Some(b'E') if line.starts_with(b"EAX=") => match self.take_dump() {
                     Some(()) => return Event::Block,
@@ -143,11 +151,11 @@ impl Stream {
                             Err(event) => return event,
                         }
                     }
-                    delivery.hardware = std::mem::take(&mut self.servicing);
+                    delivery.hardware = self.servicing.take().is_some();
                     return Event::Delivery(delivery);
                 }
                 Some(b'S') if line.starts_with(b"Servicing hardware INT=") => {
-                    self.servicing = true;
+                    self.servicing = Line(line).after(b"INT=0x").map(|vector| vector as u8);
                     self.at = end + 1;
                 }
                 Some(b'S') if line.starts_with(b"Stopped execution of TB chain before") => {

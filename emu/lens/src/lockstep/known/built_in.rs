@@ -1,0 +1,62 @@
+//! What the comparison itself takes care of.
+
+use super::Known;
+
+/// RF in the flags that a fault saves.
+pub const RF_SAVED: &str = "rf-in-saved-eflags";
+/// RF between the iterations of a repeated instruction.
+pub const RF_REPEATED: &str = "rf-between-iterations";
+/// The last look of a repeated instruction at ECX.
+pub const LAST_LOOK: &str = "repeated-instruction-looks-once-more";
+/// The accessed bit of a descriptor.
+pub const ACCESSED: &str = "descriptor-accessed-bit";
+/// The busy bit in TR's hidden part.
+pub const BUSY: &str = "tr-hidden-busy-bit";
+/// Accessed and dirty bits in page tables.
+pub const PAGE_BITS: &str = "page-table-bits-timing";
+
+/// The list.
+pub(super) const BUILT_IN: &[Known] = &[
+    Known {
+        name: RF_SAVED,
+        section: "3B \"Instruction-Breakpoint Exception Condition\"",
+        manual: "the EFLAGS that a fault saves have RF set",
+        qemu: "saves them with RF as it is, clear as a rule",
+        tests: &[],
+    },
+    Known {
+        name: RF_REPEATED,
+        section: "3B \"Instruction-Breakpoint Exception Condition\"",
+        manual: "between two iterations of a repeated string instruction, an exception or interrupt saves RF set",
+        qemu: "saves RF clear",
+        tests: &[],
+    },
+    Known {
+        name: LAST_LOOK,
+        section: "2B \"REP/REPE/REPZ/REPNE/REPNZ\"",
+        manual: "the instruction ends with the iteration that brings the count to zero",
+        qemu: "goes back to the instruction once more and finds the count zero, so an interrupt may come before that",
+        tests: &[],
+    },
+    Known {
+        name: ACCESSED,
+        section: "3A \"Code- and Data-Segment Descriptor Types\"",
+        manual: "whenever a segment is loaded into a segment register, its descriptor's accessed bit is set",
+        qemu: "far transfers and task switches leave it clear",
+        tests: &[],
+    },
+    Known {
+        name: BUSY,
+        section: "2A \"LTR\", Operation",
+        manual: "LTR marks the TSS busy and loads its descriptor; the type in TR is then that of a busy TSS",
+        qemu: "marks it in memory, and keeps the type of before in TR, where no instruction can see it",
+        tests: &[],
+    },
+    Known {
+        name: PAGE_BITS,
+        section: "3A \"Accessed and Dirty Flags\"",
+        manual: "set whenever an entry is used for a translation; when a cached translation is used again is up to the processor",
+        qemu: "its TLB holds more and other entries, so the bits are set at other times",
+        tests: &[],
+    },
+];

@@ -1,7 +1,7 @@
 //! Where the processor of the host differs from the manual's order or from what any processor must do, by name. A
 //! difference that is not one of these is a bug, here or in pagewalk.
 
-use iced_x86::{Instruction, Mnemonic, Register};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::case::{End, Outcome};
 use crate::compare::{Difference, instructions, same_fpu};
@@ -32,8 +32,8 @@ pub enum Explained {
     /// The parts of an x87 environment or image are accessed in any order: on two pages, either may fault first, and a load
     /// that faults may have loaded a part.
     ImageOrder,
-    /// An x87 image that crosses 64 KiB with 16-bit addresses, or 4 GiB, or POPA on a 16-bit stack that does, faults on AMD's processors
-    /// and wraps here, or the other way round; it is for each processor to say (SDM 3B "Segment Wraparound").
+    /// An x87 image or MASKMOV's operand that crosses 64 KiB with 16-bit addresses, or 4 GiB, or POPA on a 16-bit stack that does, faults
+    /// on AMD's processors and wraps here, or the other way round; it is for each processor to say (SDM 3B "Segment Wraparound").
     ImageWraps,
     /// Bytes that are undefined and too long: #UD and #GP(0) have the same priority (SDM 3A "Priority Among Concurrent Events").
     LongAndUndefined,
@@ -102,7 +102,7 @@ impl Explained {
             Explained::Int1UnderHypervisor => "INT1 saves its own EIP under a hypervisor",
             Explained::ImageOrder => "the parts of an x87 image are accessed in another order",
             Explained::ImageWraps => {
-                "an x87 image or POPA that crosses 64 KiB with 16-bit addresses, or 4 GiB, faults"
+                "an x87 image, MASKMOV or POPA that crosses 64 KiB with 16-bit addresses, or 4 GiB, faults"
             }
             Explained::LongAndUndefined => "bytes both undefined and too long raise the other exception",
             Explained::RepetitionOverwritesItself => {
@@ -340,6 +340,15 @@ fn image_wraps(difference: &Difference) -> bool {
     if matches!(at.mnemonic(), Mnemonic::Popa | Mnemonic::Popad) {
         let sp = stopped.regs[4] & 0xffff;
         return sp + 32 > 0x1_0000;
+    }
+    let bytes = match at.mnemonic() {
+        Mnemonic::Maskmovq => 8,
+        Mnemonic::Maskmovdqu => 16,
+        _ => 0,
+    };
+    if bytes != 0 {
+        let top = if at.op0_kind() == OpKind::MemorySegDI { 0x1_0000 } else { 1 << 32 };
+        return (stopped.regs[7] as u64 & (top - 1)) + bytes > top;
     }
     let (offset, narrow) = effective_address(&at, stopped);
     let top = if narrow { 0x1_0000 } else { 1 << 32 };

@@ -196,6 +196,9 @@ pub(crate) fn lower<B: Bus, O: Observer>(
     memory: bool,
     how: UndefinedFlags,
 ) {
+    if how == UndefinedFlags::Silicon {
+        return;
+    }
     if let Some(packed) = Packed::new(instruction, memory, how) {
         op.run = unlike_silicon;
         op.imm2 = packed.0;

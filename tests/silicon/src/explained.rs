@@ -55,10 +55,12 @@ pub enum Explained {
     /// FXSAVE, FXRSTOR of an image that is not wholly within reach: which of limit, alignment and pages counts first, and
     /// whether the part that is not in use counts, differs (SDM 2A "FXSAVE" leaves #AC to the processor).
     FxsaveBeyond,
-    /// MASKMOVQ and MASKMOVDQU that break two rules at once: #AC, the limit's fault and #PF come in any order.
-    MaskmovOrder,
-    /// MASKMOVQ that faults has entered the MMX state already on AMD's processors: TOP is 0, no register empty.
-    MaskmovqEnters,
+    /// MASKMOVQ and MASKMOVDQU: which of #AC, the limit's fault and #PF comes first, and whether bytes that are masked off count
+    /// (SDM 2A "MASKMOVDQU" leaves that to the processor).
+    MaskmovFaults,
+    /// MASKMOVQ and conversions with MM registers that fault have entered the MMX state already on AMD's processors: TOP is 0, no
+    /// register empty.
+    MmxEntered,
     /// Bit 17 of MXCSR (MM, misaligned operands) exists on AMD's processors (AMD APM 1 "MXCSR Register").
     MisalignedMask,
 }
@@ -83,8 +85,8 @@ impl Explained {
         Explained::LslOfCpuNumber,
         Explained::FxsavePointers,
         Explained::FxsaveBeyond,
-        Explained::MaskmovOrder,
-        Explained::MaskmovqEnters,
+        Explained::MaskmovFaults,
+        Explained::MmxEntered,
         Explained::MisalignedMask,
     ];
 
@@ -114,8 +116,8 @@ impl Explained {
             Explained::LslOfCpuNumber => "LSL of selector 78h tells the processor's number",
             Explained::FxsavePointers => "FXSAVE stores other pointers, mask and reserved bytes",
             Explained::FxsaveBeyond => "FXSAVE, FXRSTOR of an image partly out of reach fault otherwise",
-            Explained::MaskmovOrder => "MASKMOVQ, MASKMOVDQU with two reasons to fault raise the other fault",
-            Explained::MaskmovqEnters => "MASKMOVQ that faults has entered the MMX state",
+            Explained::MaskmovFaults => "MASKMOVQ, MASKMOVDQU fault otherwise, or for other bytes",
+            Explained::MmxEntered => "MASKMOVQ, CVTPS2PI and their kin that fault have entered the MMX state",
             Explained::MisalignedMask => "MXCSR has a bit 17",
         }
     }
@@ -139,6 +141,9 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     }
     if differ_by_fxsave(difference) {
         return Some(Explained::FxsavePointers);
+    }
+    if maskmov_faults(difference) {
+        return Some(Explained::MaskmovFaults);
     }
     if fxsave_reaches_beyond(world, difference) {
         return Some(Explained::FxsaveBeyond);
@@ -242,15 +247,15 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
             let both = limit || vector == other_vector && other.abs_diff(cr2) < image_bytes(mnemonic);
             (same && both).then_some(Explained::ImageOrder)
         }
-        Mnemonic::Maskmovq | Mnemonic::Maskmovdqu if !same_end => {
-            let End::Fault { vector: other, .. } = ours.end else { return None };
-            let of_operand = |vector| matches!(vector, 12..=14 | 17);
-            let both = of_operand(vector) && of_operand(other);
-            (both && ours.written == native.written).then_some(Explained::MaskmovOrder)
-        }
-        Mnemonic::Maskmovq => {
+        Mnemonic::Maskmovq
+        | Mnemonic::Cvtps2pi
+        | Mnemonic::Cvttps2pi
+        | Mnemonic::Cvtpd2pi
+        | Mnemonic::Cvttpd2pi
+        | Mnemonic::Cvtpi2ps
+        | Mnemonic::Cvtpi2pd => {
             let same = same_end && same_but_fpu(ours, native, difference.masked);
-            (same && ours.written == native.written).then_some(Explained::MaskmovqEnters)
+            (same && ours.written == native.written).then_some(Explained::MmxEntered)
         }
         _ => None,
     }
@@ -366,6 +371,18 @@ fn effective_address(at: &Instruction, stopped: &Outcome) -> (u32, bool) {
     let index = register(index).wrapping_mul(at.memory_index_scale());
     let sum = at.memory_displacement32().wrapping_add(register(base)).wrapping_add(index);
     (if narrow { sum & 0xffff } else { sum }, narrow)
+}
+
+/// Whether one of the two stopped at a MASKMOVQ or MASKMOVDQU because of its operand, and the other did not, or otherwise.
+fn maskmov_faults(difference: &Difference) -> bool {
+    let (ours, native) = (&difference.ours, &difference.native);
+    let stopped = |outcome: &Outcome| {
+        let at = instruction_at(difference, outcome.eip);
+        let is_maskmov =
+            at.is_some_and(|at| matches!(at.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu));
+        is_maskmov && matches!(outcome.end, End::Fault { vector: 12..=14 | 17, .. })
+    };
+    ours.end != native.end && (stopped(ours) || stopped(native))
 }
 
 /// Whether the case stopped at an FXSAVE or FXRSTOR whose image is misaligned, or not all of it is within its segment and in

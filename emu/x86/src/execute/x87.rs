@@ -4,9 +4,9 @@
 //! Hardware: what reserved bits read as, how ES and B follow the flags and how tags are rebuilt on FLDENV and FRSTOR was
 //! measured on an AMD EPYC in 32-bit mode.
 
-mod arithmetic;
+pub(super) mod arithmetic;
 mod compare;
-mod memory;
+pub(super) mod memory;
 mod partial;
 mod registers;
 mod stack;

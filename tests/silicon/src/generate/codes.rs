@@ -63,6 +63,7 @@ fn reason_of(mnemonic: Mnemonic) -> Option<&'static str> {
         Cpuid => "tells the processor's model, which differs on purpose",
         Rdtsc | Rdtscp | Rdpmc => "reads a counter, which differs from run to run",
         Rdrand | Rdseed => "random by definition",
+        Rcpps | Rcpss | Rsqrtps | Rsqrtss => "an approximation, by tables of the processor's own",
         Rdpid => "tells the processor it runs on",
         Sysenter | Syscall => "would enter the host's kernel",
         Sysexit | Sysret => "#GP(0) on Intel's processors at CPL 3, #UD on AMD's in compatibility mode",

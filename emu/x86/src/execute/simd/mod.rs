@@ -4,6 +4,7 @@
 //! An operation is a pure function from the destination, the source and the immediate byte to the new destination
 //! ([`Operation`]); [`binary`] is the body around it. Values of both files are `u128`s; the functions of [`lanes`] take them apart.
 
+mod float;
 mod insert;
 mod integer;
 mod lanes;
@@ -35,6 +36,7 @@ pub fn handler<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
         .or_else(|| shuffle::handler(shape))
         .or_else(|| insert::handler(shape))
         .or_else(|| text::handler(shape))
+        .or_else(|| float::handler(shape))
         .or_else(|| state::handler(shape))
 }
 
@@ -118,7 +120,6 @@ pub fn require_both<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>) -> Exec {
 /// Notes SSE floating-point exceptions in MXCSR. #XM if one of them is unmasked; without CR4.OSXMMEXCPT, #UD (SDM 1
 /// "SIMD Floating-Point Exceptions"). `exceptions` has MXCSR's bits 0 to 5, of exceptions found before computing alone if
 /// one of these is unmasked.
-#[allow(dead_code, reason = "for floating-point instructions, which are to come")]
 pub fn raise_simd<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, exceptions: u32) -> Exec {
     cpu.mxcsr |= exceptions & 0x3f;
     let unmasked = exceptions & 0x3f & !(cpu.mxcsr >> 7) != 0;

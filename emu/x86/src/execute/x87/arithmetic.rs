@@ -61,7 +61,7 @@ fn is_single(code: Code) -> bool {
 }
 
 /// What two numbers come to that are neither NaN nor unsupported.
-pub(super) enum Outcome {
+pub(in crate::execute) enum Outcome {
     Invalid,
     /// Division of a finite number by zero; the sign of the infinity.
     DividesByZero(bool),
@@ -71,11 +71,11 @@ pub(super) enum Outcome {
 }
 
 /// `a op b`.
-pub(super) trait Binary {
+pub(in crate::execute) trait Binary {
     fn apply(a: Number, b: Number, rounding: Rounding) -> Outcome;
 }
 
-struct Add;
+pub(in crate::execute) struct Add;
 impl Binary for Add {
     fn apply(a: Number, b: Number, rounding: Rounding) -> Outcome {
         let zero_of_opposites = rounding == Rounding::Down;
@@ -94,7 +94,7 @@ impl Binary for Add {
     }
 }
 
-struct Subtract;
+pub(in crate::execute) struct Subtract;
 impl Binary for Subtract {
     fn apply(a: Number, b: Number, rounding: Rounding) -> Outcome {
         let value = match b.value {
@@ -105,7 +105,7 @@ impl Binary for Subtract {
     }
 }
 
-struct Multiply;
+pub(in crate::execute) struct Multiply;
 impl Binary for Multiply {
     fn apply(a: Number, b: Number, _: Rounding) -> Outcome {
         let negative = a.negative != b.negative;
@@ -118,7 +118,7 @@ impl Binary for Multiply {
     }
 }
 
-struct Divide;
+pub(in crate::execute) struct Divide;
 impl Binary for Divide {
     fn apply(a: Number, b: Number, _: Rounding) -> Outcome {
         let negative = a.negative != b.negative;

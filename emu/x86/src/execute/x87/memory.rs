@@ -119,7 +119,7 @@ fn indefinite(format: Format) -> u64 {
 
 /// To the nearest integer in the direction of `rounding`, with whether it is exact and whether it went up; `None` if it
 /// does not fit in 64 bits and a sign.
-pub(super) fn to_integer(value: Exact, rounding: Rounding) -> Option<(i128, bool, bool)> {
+pub(in crate::execute) fn to_integer(value: Exact, rounding: Rounding) -> Option<(i128, bool, bool)> {
     if value.exponent > 63 {
         return None;
     }

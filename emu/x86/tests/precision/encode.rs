@@ -28,6 +28,10 @@ fn register(kind: Kind) -> Option<Register> {
         Kind::r8_reg | Kind::r8_opcode => Register::DL,
         Kind::r16_reg | Kind::r16_opcode => Register::DX,
         Kind::r32_reg | Kind::r32_opcode => Register::EDX,
+        Kind::mm_or_mem | Kind::mm_rm => Register::MM0,
+        Kind::xmm_or_mem | Kind::xmm_rm => Register::XMM0,
+        Kind::mm_reg => Register::MM2,
+        Kind::xmm_reg => Register::XMM2,
         Kind::r32_vvvv => Register::ECX,
         Kind::seg_reg | Kind::es => Register::ES,
         Kind::cs => Register::CS,
@@ -65,7 +69,14 @@ fn operand(
     let is_enter = matches!(instruction.code(), Code::Enterw_imm16_imm8 | Code::Enterd_imm16_imm8);
     let is_reserved = instruction.mnemonic() == Mnemonic::Reservednop;
     match kind {
-        Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::mem if in_memory => {
+        Kind::r8_or_mem
+        | Kind::r16_or_mem
+        | Kind::r32_or_mem
+        | Kind::mm_or_mem
+        | Kind::xmm_or_mem
+        | Kind::mem
+            if in_memory =>
+        {
             memory(instruction, n, bitness);
         }
         Kind::mem_offs => {
@@ -75,6 +86,8 @@ fn operand(
         }
         Kind::seg_rSI => instruction.set_op_kind(n, string_source),
         Kind::es_rDI => instruction.set_op_kind(n, string_dest),
+        Kind::seg_rDI if bitness == 32 => instruction.set_op_kind(n, OpKind::MemorySegEDI),
+        Kind::seg_rDI => instruction.set_op_kind(n, OpKind::MemorySegDI),
         Kind::seg_rBX_al => {
             memory(instruction, n, bitness);
             instruction.set_memory_index(Register::AL);

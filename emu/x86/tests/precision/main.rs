@@ -28,7 +28,8 @@ struct Tally {
 
 /// Whether the opcode has memory and register forms, in this order.
 fn forms(code: Code) -> Vec<bool> {
-    let both = |kind: &Kind| matches!(kind, Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem);
+    use Kind::{mm_or_mem, r8_or_mem, r16_or_mem, r32_or_mem, xmm_or_mem};
+    let both = |kind: &Kind| matches!(kind, r8_or_mem | r16_or_mem | r32_or_mem | mm_or_mem | xmm_or_mem);
     if code.op_code().op_kinds().iter().any(both) { vec![true, false] } else { vec![true] }
 }
 
@@ -112,7 +113,7 @@ fn unlike_iced(setting: Setting, case: &Case, touches: &[Touch]) -> Option<Strin
             expected.push((size, writes));
         }
     }
-    let operand = world::DATA..world::DATA + 0x200;
+    let operand = world::DATA & !15..world::DATA + 0x200;
     let actual: Vec<&Touch> = touches
         .iter()
         .filter(|touch| matches!(touch.asker, Asker::Program { .. }) && operand.contains(&touch.linear))
@@ -139,7 +140,7 @@ fn cases(setting: Setting) -> Vec<Case> {
         let info = code.op_code();
         let available = if setting.bitness() == 32 { info.mode32() } else { info.mode16() };
         // UD0 without ModRM is another maker's, and not decoded here
-        if !info.is_instruction() || !available || !MAX.executes(code) || code == Code::Ud0 {
+        if !info.is_instruction() || !available || !MAX.whole().executes(code) || code == Code::Ud0 {
             continue;
         }
         for memory in forms(code) {

@@ -4,11 +4,13 @@ use iced_x86::{Instruction, Mnemonic};
 
 use pagewalk_x86::Processor;
 use pagewalk_x86::bus::Bus;
+use pagewalk_x86::control::{CR4_OSFXSR, CR4_OSXMMEXCPT};
 use pagewalk_x86::cpu::State;
 use pagewalk_x86::fault::{Fault, Stop};
 use pagewalk_x86::flags;
 use pagewalk_x86::flat::{FlatBus, Start, processor_with};
 use pagewalk_x86::mmu::walk::{Kind, Privilege};
+use pagewalk_x86::model::MAX;
 use pagewalk_x86::model::msr::SYSENTER_EIP;
 use pagewalk_x86::observe::{Asker, At, Cause, Observer, Translation};
 use pagewalk_x86::regs::*;
@@ -215,7 +217,10 @@ fn prepare_processor(machine: &mut Machine, setting: Setting) {
     cpu.idtr.limit = 0x3f;
     cpu.tr = Segment::new(TSS_SELECTOR, TSS, 0x2fff, 0x8b);
     cpu.cr3 = DIRECTORY;
+    cpu.model = MAX.whole();
     cpu.fpu.control = 0x37f; // as FNINIT leaves it
+    cpu.cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
+    cpu.xmm[0] = 0x8080_8080_8080_8080_8080_8080_8080_8080; // a mask that chooses all bytes
     cpu.cr0 |= 0x8001_0000;
     for (register, value) in [
         (EAX, 0x11),
@@ -239,6 +244,10 @@ fn prepare_operands(machine: &mut Machine, setting: Setting, instruction: &Instr
     let mnemonic = instruction.mnemonic();
     if instruction.stack_pointer_increment() > 0 || mnemonic == M::Leave {
         machine.cpu.regs.set_dword(ESP, POP_STACK);
+    }
+    if matches!(instruction.memory_size().size(), 16 | 512) && mnemonic != M::Bound {
+        // most of these must be aligned
+        machine.cpu.regs.set_dword(EBX, DATA & !15);
     }
     let wide = instruction.code().op_code().operand_size() == 32;
     let put = if wide { write32 } else { write16 };

@@ -12,6 +12,8 @@ mod moves;
 mod shift;
 mod shuffle;
 mod state;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use lanes::{Lane, build, lane, with_lane, zip};

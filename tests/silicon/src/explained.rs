@@ -1,7 +1,7 @@
 //! Where the processor of the host differs from the manual's order or from what any processor must do, by name. A
 //! difference that is not one of these is a bug, here or in pagewalk.
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use crate::case::{End, Outcome};
 use crate::compare::{Difference, instructions, same_fpu};
@@ -37,10 +37,13 @@ pub enum Explained {
     ImageWraps,
     /// Bytes that are undefined and too long: #UD and #GP(0) have the same priority (SDM 3A "Priority Among Concurrent Events").
     LongAndUndefined,
+    /// Bytes that are undefined before all of them are fetched, at the end of the last page that may be: #UD here, while AMD's
+    /// processors fetch what would belong to them (SDM 3A "Priority Among Concurrent Events" does not say how long they are).
+    UndefinedAcrossPages,
     /// A repeated string instruction that overwrites itself: here the next iteration is of what stands there then; AMD's
     /// processors go on (SDM 3A "Self-Modifying Code" asks for a jump in between).
     RepetitionOverwritesItself,
-    /// A branch close to the code segment's limit: AMD's processors may find what lies beyond it before they follow a loop.
+    /// A branch close to the code segment's limit: AMD's processors may find what lies beyond it before they follow it.
     LoopAtTheLimit,
     /// IRET with NT set returns to another task, or faults on its TSS; under a 64-bit kernel it is #GP(0) (SDM 2A "IRET", IA-32e
     /// mode).
@@ -61,13 +64,13 @@ pub enum Explained {
     /// MASKMOVQ and conversions with MM registers that fault have entered the MMX state already on AMD's processors: TOP is 0, no
     /// register empty.
     MmxEntered,
-    /// Bit 17 of MXCSR (MM, misaligned operands) exists on AMD's processors (AMD APM 1 "MXCSR Register").
+    /// Bit 17 of MXCSR (MM, misaligned operands) exists on AMD's processors, and is refused here (AMD APM 1 "MXCSR Register").
     MisalignedMask,
 }
 
 impl Explained {
     /// All of them.
-    pub const ALL: [Explained; 20] = [
+    pub const ALL: [Explained; 21] = [
         Explained::PushesStay,
         Explained::CallFarPushesFirst,
         Explained::CallPushesFirst,
@@ -78,6 +81,7 @@ impl Explained {
         Explained::ImageOrder,
         Explained::ImageWraps,
         Explained::LongAndUndefined,
+        Explained::UndefinedAcrossPages,
         Explained::RepetitionOverwritesItself,
         Explained::LoopAtTheLimit,
         Explained::NestedReturn,
@@ -107,6 +111,7 @@ impl Explained {
                 "an x87 image, MASKMOV or POPA that crosses 64 KiB with 16-bit addresses, or 4 GiB, faults"
             }
             Explained::LongAndUndefined => "bytes both undefined and too long raise the other exception",
+            Explained::UndefinedAcrossPages => "undefined bytes at the end of a page are fetched whole first",
             Explained::RepetitionOverwritesItself => {
                 "a repeated string instruction overwrites itself and goes on"
             }
@@ -139,6 +144,11 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     if has_misaligned_mask(native) && !has_misaligned_mask(ours) {
         return Some(Explained::MisalignedMask);
     }
+    let loads_mxcsr = |at: Instruction| matches!(at.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Fxrstor);
+    let refused = ours.end == (End::Fault { vector: 13, code: 0, cr2: 0 }) && native.eip != ours.eip;
+    if refused && instruction_at(difference, ours.eip).is_some_and(loads_mxcsr) {
+        return Some(Explained::MisalignedMask);
+    }
     if differ_by_fxsave(difference) {
         return Some(Explained::FxsavePointers);
     }
@@ -149,6 +159,10 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
         return Some(Explained::FxsaveBeyond);
     }
     let End::Fault { vector, cr2, .. } = native.end else { return None };
+    let fetch = matches!(native.end, End::Fault { vector: 14, code, .. } if code & 0x10 != 0);
+    if fetch && matches!(ours.end, End::Fault { vector: 6, .. }) && native.eip == ours.eip {
+        return Some(Explained::UndefinedAcrossPages);
+    }
     if is_long_and_undefined(difference) {
         return Some(Explained::LongAndUndefined);
     }
@@ -298,9 +312,12 @@ fn faulting(difference: &Difference) -> Option<Instruction> {
     instruction_at(difference, difference.native.eip)
 }
 
+/// The instruction at this EIP, also where the case jumped into the midst of another.
 fn instruction_at(difference: &Difference, eip: u32) -> Option<Instruction> {
-    let all = instructions(&difference.case, difference.big, difference.eip);
-    all.into_iter().find(|instruction| instruction.ip32() == eip)
+    let at = eip.wrapping_sub(difference.eip) as usize;
+    let bytes = difference.case.code.get(at..).filter(|bytes| !bytes.is_empty())?;
+    let bitness = if difference.big { 32 } else { 16 };
+    Some(Decoder::with_ip(bitness, bytes, eip as u64, DecoderOptions::NONE).decode())
 }
 
 fn same_but_memory(a: &Outcome, b: &Outcome, masked: u32) -> bool {
@@ -335,13 +352,13 @@ fn changed<'a>(a: &'a Outcome, b: &'a Outcome) -> impl Iterator<Item = u32> + 'a
 /// Whether the case stopped at an x87 environment or image that does not fit below 64 KiB, by 16-bit addresses.
 fn image_wraps(difference: &Difference) -> bool {
     // whichever of the two stopped there
-    let (ours, native) = (&difference.ours, &difference.native);
-    let Some((at, stopped)) = [native, ours].into_iter().find_map(|outcome| {
-        let at = instruction_at(difference, outcome.eip)?;
-        matches!(outcome.end, End::Fault { .. }).then_some((at, outcome))
-    }) else {
-        return false;
-    };
+    [&difference.native, &difference.ours].into_iter().any(|outcome| {
+        let at = instruction_at(difference, outcome.eip);
+        matches!(outcome.end, End::Fault { .. }) && at.is_some_and(|at| wraps(at, outcome))
+    })
+}
+
+fn wraps(at: Instruction, stopped: &Outcome) -> bool {
     if matches!(at.mnemonic(), Mnemonic::Popa | Mnemonic::Popad) {
         let sp = stopped.regs[4] & 0xffff;
         return sp + 32 > 0x1_0000;
@@ -454,8 +471,14 @@ fn loops_at_the_limit(world: &World, difference: &Difference) -> bool {
     let limit = if segment.pages { segment.limit << 12 | 0xfff } else { segment.limit };
     let ends = |eip: u32| limit.wrapping_add(1).wrapping_sub(eip) < 16;
     let is_loop = |at: Instruction| at.is_loop() || at.is_loopcc() || at.is_jcc_short() || at.is_jcx_short();
+    let refused = native.end == (End::Fault { vector: 13, code: 0, cr2: 0 });
+    let last = |at: Instruction| at.next_ip() as u32 == limit.wrapping_add(1);
+    let follows = |at: Instruction| at.is_jcc_short_or_near() && last(at);
+    if refused && faulting(difference).is_some_and(follows) {
+        return true;
+    }
     ours.end == native.end
-        && native.end == (End::Fault { vector: 13, code: 0, cr2: 0 })
+        && refused
         && ends(ours.eip)
         && ends(native.eip)
         && faulting(difference).is_some_and(is_loop)

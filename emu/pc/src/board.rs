@@ -3,6 +3,7 @@
 //! `docs/board.md` draws it as a tree. Everything here is plain data: a board is cloned, compared and moved between
 //! threads, and several live side by side.
 
+use crate::acpi;
 use crate::ata::{self, AtaChannel};
 use crate::calendar::DateTime;
 use crate::crtc::Crtc;
@@ -10,11 +11,12 @@ use crate::debug_ports::{DebugConsole, DebugExit};
 use crate::device::{PortDevice, Timed, WideData};
 use crate::disk::Disk;
 use crate::firmware;
+use crate::interrupts::Interrupts;
 use crate::keyboard::KeyboardController;
-use crate::memory::{Layout, MemoryMap, TEXT};
-use crate::pic::Pic;
+use crate::memory::{LOW_LIMIT, Layout, MemoryMap, TEXT};
 use crate::pit::Pit;
 use crate::ports::{Chip, Overlap, PortMap};
+use crate::power::{self, Power};
 use crate::rtc::Rtc;
 use crate::screen;
 use crate::system_control::{ControlA, ControlB};
@@ -24,6 +26,10 @@ use pagewalk_x86::ram::Ram;
 
 /// First ports of the serial ports.
 pub const SERIAL_PORTS: [u16; 2] = [0x3f8, 0x2f8];
+/// First of the power management ports, where QEMU's firmware puts them.
+const POWER_PORTS: u16 = 0x600;
+/// Advanced power management: control and status.
+const APM_PORTS: std::ops::RangeInclusive<u16> = 0xb2..=0xb3;
 /// Command block and control block of the disk channels.
 const ATA_PORTS: [(u16, u16); 2] = [(0x1f0, 0x3f6), (0x170, 0x376)];
 
@@ -32,6 +38,7 @@ const IRQ_TIMER: u8 = 0;
 const IRQ_KEYBOARD: u8 = 1;
 const IRQ_SERIAL: [u8; 2] = [4, 3];
 const IRQ_CLOCK: u8 = 8;
+const IRQ_POWER: u8 = acpi::SCI;
 const IRQ_ATA: [u8; 2] = [14, 15];
 
 /// Least and most RAM.
@@ -42,6 +49,18 @@ const PAGE: u64 = 4096;
 /// Frame number bit of address line 20.
 const A20_FRAME: u64 = 1 << 8;
 const NEVER: Ticks = Ticks(u64::MAX);
+/// The chips that have deadlines.
+const TIMED: [Chip; 9] = [
+    Chip::Pit,
+    Chip::Rtc,
+    Chip::Keyboard,
+    Chip::Uart(0),
+    Chip::Uart(1),
+    Chip::Ata(0),
+    Chip::Ata(1),
+    Chip::LocalApic,
+    Chip::Power,
+];
 
 /// What the board is populated with.
 #[derive(Clone, Debug)]
@@ -130,7 +149,7 @@ pub struct Board {
     a20: bool,
     layout_version: u32,
     ports: PortMap,
-    pic: Pic,
+    interrupts: Interrupts,
     pit: Pit,
     control_a: ControlA,
     control_b: ControlB,
@@ -139,11 +158,12 @@ pub struct Board {
     uarts: Vec<Uart>,
     ata: [Option<AtaChannel>; 2],
     crtc: Crtc,
+    power: Power,
     debug_console: DebugConsole,
     debug_exit: DebugExit,
     request: Option<Request>,
     /// Each timed chip's next deadline, and the earliest of them.
-    deadlines: [Ticks; 7],
+    deadlines: [Ticks; 9],
     deadline: Ticks,
 }
 
@@ -200,6 +220,8 @@ impl Board {
         }
         ports.claim(0x3d4..=0x3d5, Chip::Crtc, 0)?;
         ports.claim(0x3da..=0x3da, Chip::Crtc, 6)?;
+        ports.claim(POWER_PORTS..=POWER_PORTS + power::PORTS - 1, Chip::Power, 0)?;
+        ports.claim(APM_PORTS, Chip::Power, power::APM)?;
         ports.claim(0xe9..=0xe9, Chip::DebugConsole, 0)?;
         ports.claim(0xf4..=0xf7, Chip::DebugExit, 0)?;
 
@@ -209,7 +231,7 @@ impl Board {
             a20: true,
             layout_version: 0,
             ports,
-            pic: Pic::new(),
+            interrupts: Interrupts::default(),
             pit: Pit::new(),
             control_a: ControlA::default(),
             control_b: ControlB::default(),
@@ -218,10 +240,11 @@ impl Board {
             uarts: vec![Uart::new(config.pace); config.serial_ports],
             ata,
             crtc: Crtc::default(),
+            power: Power::new(),
             debug_console: DebugConsole::default(),
             debug_exit: DebugExit::default(),
             request: None,
-            deadlines: [NEVER; 7],
+            deadlines: [NEVER; 9],
             deadline: Ticks(0),
         };
         board.carry_lines();
@@ -230,15 +253,16 @@ impl Board {
 
     /// Carries every chip's interrupt line to the interrupt controllers.
     fn carry_lines(&mut self) {
-        self.pic.wire(IRQ_TIMER, &mut self.pit.out0);
-        self.pic.wire(IRQ_KEYBOARD, &mut self.keyboard.irq);
+        self.interrupts.wire(IRQ_TIMER, &mut self.pit.out0);
+        self.interrupts.wire(IRQ_KEYBOARD, &mut self.keyboard.irq);
         for (uart, irq) in self.uarts.iter_mut().zip(IRQ_SERIAL) {
-            self.pic.wire(irq, &mut uart.irq);
+            self.interrupts.wire(irq, &mut uart.irq);
         }
-        self.pic.wire(IRQ_CLOCK, &mut self.rtc.irq);
+        self.interrupts.wire(IRQ_CLOCK, &mut self.rtc.irq);
+        self.interrupts.wire(IRQ_POWER, &mut self.power.irq);
         for (channel, irq) in self.ata.iter_mut().zip(IRQ_ATA) {
             if let Some(channel) = channel {
-                self.pic.wire(irq, &mut channel.irq);
+                self.interrupts.wire(irq, &mut channel.irq);
             }
         }
     }
@@ -248,7 +272,8 @@ impl Board {
         let line = |irq: u8, live: bool| u16::from(live) << irq;
         let mut lines = line(IRQ_TIMER, self.pit.could_interrupt())
             | line(IRQ_KEYBOARD, self.keyboard.could_interrupt())
-            | line(IRQ_CLOCK, self.rtc.could_interrupt());
+            | line(IRQ_CLOCK, self.rtc.could_interrupt())
+            | line(IRQ_POWER, self.power.could_interrupt());
         for (uart, irq) in self.uarts.iter().zip(IRQ_SERIAL) {
             lines |= line(irq, uart.could_interrupt());
         }
@@ -265,8 +290,12 @@ impl Board {
             self.a20 = a20;
             self.layout_version = self.layout_version.wrapping_add(1);
         }
-        if self.keyboard.take_reset() {
+        // `Choice:` an INIT resets the board, as the keyboard controller's pulse does.
+        if self.keyboard.take_reset() || self.interrupts.take_init() {
             self.request = Some(Request::Reset);
+        }
+        if self.power.take_off() {
+            self.request = Some(Request::PowerOff);
         }
         if let Some(value) = self.debug_exit.take() {
             self.request = Some(Request::Exit(value));
@@ -281,10 +310,13 @@ impl Board {
             Chip::Keyboard => (2, self.keyboard.tick(now)),
             Chip::Uart(index) => (3 + index, self.uarts.get_mut(index).and_then(|uart| uart.tick(now))),
             Chip::Ata(index) => (5 + index, self.ata[index].as_mut().and_then(|channel| channel.tick(now))),
-            Chip::Pic | Chip::ControlB | Chip::Crtc | Chip::DebugConsole => return,
+            Chip::LocalApic => (7, self.interrupts.tick(now)),
+            Chip::Power => (8, self.power.tick(now)),
+            Chip::Pic => return self.interrupts.settle(),
+            Chip::ControlB | Chip::Crtc | Chip::DebugConsole => return,
             Chip::ControlA | Chip::DebugExit => return self.carry_controls(),
         };
-        if chip == Chip::Keyboard {
+        if matches!(chip, Chip::Keyboard | Chip::Power) {
             self.carry_controls();
         }
         self.carry_lines();
@@ -298,7 +330,7 @@ impl Board {
     fn read_byte(&mut self, port: u16, now: Ticks) -> u8 {
         let Some((chip, offset)) = self.ports.find(port) else { return 0xff };
         let value = match chip {
-            Chip::Pic => self.pic.read8(offset, now),
+            Chip::Pic => self.interrupts.pic.read8(offset, now),
             Chip::Pit => self.pit.read8(offset, now),
             Chip::Keyboard => self.keyboard.read8(offset, now),
             Chip::ControlA => self.control_a.read(),
@@ -309,6 +341,8 @@ impl Board {
             Chip::Crtc => self.crtc.read8(offset, now),
             Chip::DebugConsole => self.debug_console.read8(offset, now),
             Chip::DebugExit => self.debug_exit.read8(offset, now),
+            Chip::Power => self.power.read8(offset, now),
+            Chip::LocalApic => 0xff,
         };
         self.settle(chip, now);
         value
@@ -317,7 +351,7 @@ impl Board {
     fn write_byte(&mut self, port: u16, value: u8, now: Ticks) {
         let Some((chip, offset)) = self.ports.find(port) else { return };
         match chip {
-            Chip::Pic => self.pic.write8(offset, value, now),
+            Chip::Pic => self.interrupts.pic.write8(offset, value, now),
             Chip::Pit => self.pit.write8(offset, value, now),
             Chip::Keyboard => self.keyboard.write8(offset, value, now),
             Chip::ControlA => {
@@ -339,6 +373,8 @@ impl Board {
             Chip::Crtc => self.crtc.write8(offset, value, now),
             Chip::DebugConsole => self.debug_console.write8(offset, value, now),
             Chip::DebugExit => self.debug_exit.write8(offset, value, now),
+            Chip::Power => self.power.write8(offset, value, now),
+            Chip::LocalApic => {}
         }
         self.settle(chip, now);
     }
@@ -359,21 +395,45 @@ impl Board {
         self.control_b = ControlB::default();
         self.keyboard.reset();
         self.rtc.reset();
+        self.power.reset();
         self.uarts.iter_mut().for_each(Uart::reset);
         self.ata.iter_mut().flatten().for_each(AtaChannel::reset);
-        self.pic.reset();
+        self.interrupts.reset();
         self.request = None;
+        self.layout_version = self.layout_version.wrapping_add(1);
         self.carry_controls();
         self.touch_all(now);
     }
 
     fn touch_all(&mut self, now: Ticks) {
-        for chip in
-            [Chip::Pit, Chip::Rtc, Chip::Keyboard, Chip::Uart(0), Chip::Uart(1), Chip::Ata(0), Chip::Ata(1)]
-        {
+        for chip in TIMED {
             self.settle(chip, now);
         }
         self.deadline = self.deadlines.into_iter().min().unwrap_or(NEVER);
+    }
+
+    /// Puts in local APICs, one for each of this many processors (at most 8), and an I/O APIC if there are any. Only the
+    /// first processor runs. A new board has none.
+    pub fn fit_local_apics(&mut self, processors: u8) {
+        self.interrupts.fit(processors);
+        self.layout_version = self.layout_version.wrapping_add(1);
+    }
+
+    /// How many local APICs there are.
+    pub fn local_apics(&self) -> usize {
+        self.interrupts.local_apics()
+    }
+
+    /// What the firmware's tables say of this board.
+    pub(crate) fn hardware(&self) -> acpi::Hardware {
+        let map = self.memory_map();
+        let low = map.usable().map(|region| region.start + region.len).filter(|&end| end <= LOW_LIMIT);
+        acpi::Hardware {
+            processors: self.local_apics() as u8,
+            serial_ports: self.serial_ports(),
+            power_ports: POWER_PORTS,
+            hole: low.max().unwrap_or(0) as u32,
+        }
     }
 
     /// Leaves the board as a PC's firmware does when it starts a kernel: see [`firmware`]. For kernels that a loader
@@ -489,6 +549,9 @@ impl Bus for Board {
 
     fn frame(&self, frame: u64) -> Frame {
         let masked = if self.a20 { frame } else { frame & !A20_FRAME };
+        if self.interrupts.owns(frame) {
+            return Frame::Device;
+        }
         // Beyond 52 bits there is nothing.
         if masked >> 40 != 0 { Frame::Device } else { self.layout.frame(masked << 12) }
     }
@@ -502,11 +565,22 @@ impl Bus for Board {
         self.layout_version
     }
 
-    fn mmio_read(&mut self, _at: Phys, size: Size, _now: Ticks) -> u32 {
-        size.mask()
+    fn mmio_read(&mut self, at: Phys, size: Size, now: Ticks) -> u32 {
+        self.interrupts.mmio_read(at, size, now).unwrap_or_else(|| size.mask())
     }
 
-    fn mmio_write(&mut self, _at: Phys, _size: Size, _value: u32, _now: Ticks) {}
+    fn mmio_write(&mut self, at: Phys, size: Size, value: u32, now: Ticks) {
+        if self.interrupts.mmio_write(at, size, value, now) {
+            self.settle(Chip::LocalApic, now);
+            self.carry_controls();
+        }
+    }
+
+    fn set_apic_base(&mut self, value: u64, now: Ticks) {
+        self.interrupts.set_base(value);
+        self.layout_version = self.layout_version.wrapping_add(1);
+        self.settle(Chip::LocalApic, now);
+    }
 
     fn port_read(&mut self, port: u16, size: Size, now: Ticks) -> u32 {
         if size != Size::Byte
@@ -535,15 +609,19 @@ impl Bus for Board {
 
     #[inline(always)]
     fn interrupt(&self) -> bool {
-        self.pic.interrupt()
+        self.interrupts.interrupt()
+    }
+
+    fn take_nmi(&mut self) -> bool {
+        self.interrupts.take_nmi()
     }
 
     fn can_interrupt(&self) -> bool {
-        self.pic.could_interrupt(self.live_lines())
+        self.interrupts.could_interrupt(self.live_lines())
     }
 
     fn acknowledge(&mut self, _now: Ticks) -> u8 {
-        self.pic.acknowledge()
+        self.interrupts.acknowledge()
     }
 
     #[inline]

@@ -6,9 +6,11 @@
 //! interrupt masks B8h and 8Eh, vectors 08h and 70h, counter 0 in mode 2 at 18.2 Hz, port 92h 02h, text
 //! mode 3, every vector pointing to an IRET but those of the interrupt controllers. Interrupts are thus
 //! *not* masked: a kernel that sets IF before it programs the controllers gets vector 8 from the timer, as on QEMU.
-//! The keyboard's command byte is 65h where SeaBIOS writes 61h: on an AT, unlike on QEMU, its bit 2 is the system flag
+//! A local APIC is left in virtual wire mode; ACPI and MP tables are in the ROM area. The keyboard's command byte is 65h where SeaBIOS writes 61h: on an AT, unlike on QEMU, its bit 2 is the system flag
 //! that status shows as set.
 
+use crate::acpi;
+use crate::apic::LOCAL_BASE;
 use crate::board::{Board, Config, SERIAL_PORTS};
 use crate::memory::{EBDA, EXTENDED, LOW_LIMIT, TEXT};
 use pagewalk_x86::bus::{Bus, Phys, Size, Ticks};
@@ -186,6 +188,12 @@ pub(crate) fn leave_defaults(board: &mut Board) {
     for &(port, value) in CHIPS {
         board.port_write(port, Size::Byte, u32::from(value), POWER_ON);
     }
+    // The local APIC: on, the interrupt controllers' INT through LINT0, NMI on LINT1 (virtual wire mode).
+    if board.local_apics() != 0 {
+        for (offset, value) in [(0xf0, 0x1ff), (0x350, 0x8700), (0x360, 0x8400)] {
+            board.mmio_write(Phys(LOCAL_BASE + offset), Size::Dword, value, POWER_ON);
+        }
+    }
     // Serial ports: 9600 baud, 8 bits, no parity, as a BIOS's self-test leaves them, so that a kernel's first byte out
     // is a whole one.
     for first in &SERIAL_PORTS[..board.serial_ports()] {
@@ -210,6 +218,12 @@ pub(crate) fn leave_defaults(board: &mut Board) {
     put(0x400, &[0; 0x100]);
     put(EBDA, &[1]);
     put(TEXT, &[b' ', 0x07].repeat(0x4000));
+    for (at, bytes) in acpi::tables(&board.hardware()) {
+        // a ROM of less than 64 KiB has no room for them
+        if let Err(error) = board.place(Phys(at), &bytes) {
+            tracing::debug!("a firmware table is left out: {error}");
+        }
+    }
     for (at, bytes) in data_area(board) {
         let placed = board.place(Phys(0x400 + u64::from(at)), &bytes);
         debug_assert!(placed.is_ok());

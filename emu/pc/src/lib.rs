@@ -1,5 +1,7 @@
 //! The PC board around the processor: memory, chips, virtual time, boot.
 
+pub mod acpi;
+pub mod apic;
 pub mod ata;
 pub mod board;
 pub mod calendar;
@@ -8,12 +10,14 @@ pub mod debug_ports;
 pub mod device;
 pub mod disk;
 pub mod firmware;
+pub mod interrupts;
 pub mod keyboard;
 pub mod machine;
 pub mod memory;
 pub mod pic;
 pub mod pit;
 pub mod ports;
+pub mod power;
 pub mod rtc;
 pub mod screen;
 pub mod system_control;

@@ -11,7 +11,7 @@ use pagewalk_x86::control::{CR0_ET, CR0_PE};
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::flags;
 use pagewalk_x86::mmu::tlb::Geometry;
-use pagewalk_x86::model::Model;
+use pagewalk_x86::model::{Features, Model};
 use pagewalk_x86::observe::Observer;
 use pagewalk_x86::regs::{EAX, EBP, EBX, ECX, EDI, EDX, ESI, ESP};
 use pagewalk_x86::segment::{CS, DS, ES, FS, GS, SS, Segment, TableRegister};
@@ -57,6 +57,7 @@ impl<O: Observer> Machine<O> {
     /// Places `plan` in the board's memory and sets the processor up for its start. The board must have been made with
     /// the plan's firmware, if it is one.
     pub fn new(parts: Parts, mut board: Board, plan: &Plan, observer: O) -> Result<Machine<O>, BoardError> {
+        board.fit_local_apics(u8::from(parts.model.has(Features::APIC)));
         if plan.start != Start::Reset {
             board.firmware_defaults();
         }

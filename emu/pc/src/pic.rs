@@ -299,7 +299,13 @@ impl Pic {
     /// Carries a chip's line to interrupt request `irq`, if it moved.
     #[inline]
     pub fn wire(&mut self, irq: u8, line: &mut IrqLine) {
-        let Some(movement) = line.take() else { return };
+        if let Some(movement) = line.take() {
+            self.carry(irq, movement);
+        }
+    }
+
+    /// The line of interrupt request `irq` moves.
+    pub fn carry(&mut self, irq: u8, movement: Movement) {
         let (controller, input) = if irq < 8 { (&mut self.master, irq) } else { (&mut self.slave, irq & 7) };
         if movement == Movement::Rose {
             controller.set_line(input, false);

@@ -27,6 +27,10 @@ pub enum Chip {
     DebugConsole,
     /// The debug exit.
     DebugExit,
+    /// Power management.
+    Power,
+    /// The local APICs: no ports.
+    LocalApic,
 }
 
 /// A range of ports and the chip behind it.

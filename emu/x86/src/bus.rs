@@ -101,6 +101,8 @@ pub trait Bus {
     fn take_nmi(&mut self) -> bool {
         false
     }
+    /// IA32_APIC_BASE was written: where the local APIC's registers stand, and whether it is on.
+    fn set_apic_base(&mut self, _value: u64, _now: Ticks) {}
     /// Tells the chips the time. Returns when one of them next wants to be told, if ever.
     fn tick(&mut self, now: Ticks) -> Option<Ticks>;
     /// What the board wants of the processor; asking clears it. Checked after port and MMIO accesses and ticks.

@@ -108,6 +108,8 @@ bitflags::bitflags! {
         const SSE4_1 = 1 << 44;
         /// SSE4.2.
         const SSE4_2 = 1 << 45;
+        /// The local APIC.
+        const APIC = 1 << 46;
     }
 }
 

@@ -339,3 +339,42 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn the_power_buttons_registers_stand_at_600h_and_soft_off_ends_the_run() {
+    let mut b = board();
+    b.port_write(0xb2, Size::Byte, 0xf1, Ticks(0));
+    assert_eq!(b.port_read(0x604, Size::Word, Ticks(0)), 1, "ACPI mode");
+    assert_eq!(b.port_read(0x608, Size::Dword, Ticks(1_000_000_000)), 3_579_545);
+    b.port_write(0x604, Size::Word, 0x2001, Ticks(0));
+    assert_eq!(b.take_request(), Some(Request::PowerOff));
+}
+
+#[test]
+fn a_kernel_finds_the_8259a_behind_lint0_and_the_tables_in_the_rom_area() {
+    let mut b = board();
+    b.fit_local_apics(1);
+    b.firmware_defaults();
+    assert_eq!(b.mmio_read(Phys(0xfee0_0350), Size::Dword, Ticks(0)), 0x8700);
+    assert_eq!(b.frame(0xfee00), Frame::Device);
+    let mut found = [0; 8];
+    b.peek(Phys(0xf_0000), &mut found);
+    assert_eq!(&found, b"RSD PTR ");
+    b.peek(Phys(0xf_0020), &mut found);
+    assert_eq!(&found[..4], b"_MP_");
+    let first = wait(&mut b, Ticks(0)).unwrap();
+    assert_eq!(first.0, 8, "the timer, through the 8259A");
+}
+
+#[test]
+fn the_local_apics_timer_interrupts_through_the_whole_board_and_keeps_it_awake() {
+    let mut b = board();
+    b.fit_local_apics(1);
+    assert!(!b.can_interrupt());
+    for (offset, value) in [(0xf0, 0x1ff), (0x3e0, 0xb), (0x320, 0x40), (0x380, 1000)] {
+        b.mmio_write(Phys(0xfee0_0000 + offset), Size::Dword, value, Ticks(500));
+    }
+    assert!(b.can_interrupt());
+    assert_eq!(b.tick(Ticks(501)), Some(Ticks(10_500)));
+    assert_eq!(wait(&mut b, Ticks(501)), Some((0x40, Ticks(10_500))));
+}

@@ -39,7 +39,7 @@ const LEAF_1_ECX: [(Features, u32); 7] = [
     (Features::RDRAND, 30),
 ];
 
-const LEAF_1_EDX: [(Features, u32); 21] = [
+const LEAF_1_EDX: [(Features, u32); 22] = [
     (Features::FPU, 0),
     (Features::VME, 1),
     (Features::DE, 2),
@@ -49,6 +49,7 @@ const LEAF_1_EDX: [(Features, u32); 21] = [
     (Features::PAE, 6),
     (Features::MCE, 7),
     (Features::CX8, 8),
+    (Features::APIC, 9),
     (Features::SEP, 11),
     (Features::MTRR, 12),
     (Features::PGE, 13),
@@ -100,8 +101,8 @@ impl Model {
             2 => self.descriptors,
             4 => self.caches.get(subleaf as usize).map_or([0; 4], |cache| cache.leaf()),
             7 if subleaf == 0 => [0, self.bits(&LEAF_7_EBX), self.bits(&LEAF_7_ECX), 0],
-            // the time-stamp counter counts nanoseconds: a crystal of 25 MHz times 40
-            0x15 => [1, 40, 25_000_000, 0],
+            // the time-stamp counter counts nanoseconds: a crystal of 100 MHz, that of the local APIC's timer, times 10
+            0x15 => [1, 10, 100_000_000, 0],
             0x16 => [1000, 1000, 100, 0],
             0x8000_0000 => [self.max_extended, 0, 0, 0],
             0x8000_0001 => [0, 0, self.bits(&EXTENDED_1_ECX), self.bits(&EXTENDED_1_EDX)],
@@ -142,15 +143,16 @@ mod tests {
     use crate::model::{ALL, I386, I486, MAX, P4, P6, PENTIUM};
 
     #[test]
-    fn features_are_those_of_the_data_sheets_less_apic_and_what_is_hidden() {
+    fn features_are_those_of_the_data_sheets_less_what_is_hidden() {
         // the feature words these steppings are known to return
-        const FPU_APIC: u32 = 1 << 0 | 1 << 9;
-        assert_eq!(PENTIUM.cpuid(1, 0)[3], 0x1bf & !FPU_APIC);
+        const FPU: u32 = 1 << 0;
+        // with the pin APICEN high
+        assert_eq!(PENTIUM.cpuid(1, 0)[3], 0x3bf & !FPU);
         const MMX_FXSR_SSE: u32 = 1 << 23 | 1 << 24 | 1 << 25;
-        assert_eq!(P6.cpuid(1, 0)[3], 0x0383_fbff & !FPU_APIC & !MMX_FXSR_SSE);
+        assert_eq!(P6.cpuid(1, 0)[3], 0x0383_fbff & !FPU & !MMX_FXSR_SSE);
         // besides: DS, ACPI, SSE2, SS, HTT, TM, PBE
         const P4_LATER: u32 = 1 << 21 | 1 << 22 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29 | 1 << 31;
-        assert_eq!(P4.cpuid(1, 0)[3], 0xbfeb_fbff & !FPU_APIC & !MMX_FXSR_SSE & !P4_LATER);
+        assert_eq!(P4.cpuid(1, 0)[3], 0xbfeb_fbff & !FPU & !MMX_FXSR_SSE & !P4_LATER);
     }
 
     #[test]

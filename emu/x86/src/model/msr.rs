@@ -6,6 +6,10 @@ use crate::control::EFER_NXE;
 
 /// IA32_TIME_STAMP_COUNTER.
 pub const TSC: u32 = 0x10;
+/// IA32_APIC_BASE.
+pub const APIC_BASE: u32 = 0x1b;
+/// IA32_APIC_BASE: the local APIC is there.
+pub const APIC_ENABLE: u64 = 1 << 11;
 /// IA32_BIOS_SIGN_ID.
 pub const BIOS_SIGN_ID: u32 = 0x8b;
 /// IA32_SYSENTER_CS.
@@ -73,8 +77,8 @@ pub const TIME: &[Range] = &[one(TSC, 0, Rule::Bits(u64::MAX))];
 /// SYSENTER's three; their upper halves do not exist (Choice: writes to them are ignored).
 pub const SYSENTER: &[Range] = &[many(SYSENTER_CS, SYSENTER_EIP, 0, Rule::Keeps(0xffff_ffff))];
 
-/// IA32_APIC_BASE of a processor whose local APIC is switched off for good: the enable bit stays clear.
-pub const APIC: &[Range] = &[one(0x1b, 0xfee0_0100, Rule::Keeps(0xf_ffff_f000))];
+/// IA32_APIC_BASE: the local APIC on, of the processor that boots. There is no x2APIC mode.
+pub const APIC: &[Range] = &[one(APIC_BASE, 0xfee0_0900, Rule::Keeps(0xf_ffff_f800))];
 
 /// Platform, microcode update and its revision.
 pub const MICROCODE: &[Range] =
@@ -183,9 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn the_local_apic_cannot_be_switched_on() {
-        let base = P6.msr(0x1b).unwrap();
-        assert_eq!(base.rule.apply(base.reset, 0xfec0_0900, &P6), Some(0xfec0_0100));
+    fn the_local_apic_can_be_moved_and_switched_off_and_stays_that_of_the_boot_processor() {
+        let base = P6.msr(APIC_BASE).unwrap();
+        assert_eq!(base.reset, 0xfee0_0900);
+        assert_eq!(base.rule.apply(base.reset, 0xfec0_0800, &P6), Some(0xfec0_0900));
+        assert_eq!(base.rule.apply(base.reset, 0xfec0_0000, &P6), Some(0xfec0_0100));
     }
 
     #[test]

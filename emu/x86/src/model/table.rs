@@ -4,7 +4,7 @@
 //! Unverified: reset values and writable bits of the registers that belong to one model only (`*_MSRS`) are plausible
 //! rather than checked against a part.
 //!
-//! Left out of all of them: the local APIC, the processor serial number, thermal and debug-store features.
+//! Left out of all of them: the processor serial number, thermal and debug-store features.
 
 use super::cpuid::{Cache, Holds};
 use super::msr::{self, Range, Rule, many, one};
@@ -25,7 +25,8 @@ const PENTIUM_HAS: Features = Features::I486
     .union(Features::TSC)
     .union(Features::MSR)
     .union(Features::MCE)
-    .union(Features::CX8);
+    .union(Features::CX8)
+    .union(Features::APIC);
 
 const P6_HAS: Features = PENTIUM_HAS
     .union(Features::PAE)

@@ -89,6 +89,13 @@ pub fn wrmsr<B: Bus, O: Observer>(cpu: &mut Cpu<B, O>, _op: &Op<B, O>) -> Exec {
         cpu.update_context();
         cpu.forget_front();
     }
+    if number == msr::APIC_BASE {
+        let now = cpu.now();
+        cpu.bus.set_apic_base(new, now);
+        cpu.forget_front();
+        cpu.leave_block();
+        cpu.horizon = 0;
+    }
     if msr::is_mtrr(number) {
         cpu.flush_tlb_all(FlushCause::Mtrr);
     }

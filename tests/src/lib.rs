@@ -1,13 +1,14 @@
 //! What the whole-machine tests share: machines made from guests, and QEMU beside them.
 
+pub mod known;
 pub mod metamorphic;
 pub mod walks;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use pagewalk_lens::qemu::{Ending, Qemu, Spec};
 use pagewalk_loader::{Boot, Plan, Request};
 use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::disk::Disk;
@@ -16,9 +17,10 @@ use pagewalk_testbins::Guest;
 use pagewalk_x86::bus::Request as BoardRequest;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::mmu::tlb::Geometry;
-use pagewalk_x86::model;
+use pagewalk_x86::model::{self, Model};
 use pagewalk_x86::observe::Observer;
 use pagewalk_x86::random::Random;
+use tempfile::TempDir;
 
 /// Memory of test machines.
 pub const MEMORY: u64 = 32 << 20;
@@ -50,7 +52,17 @@ pub fn plan(image: &[u8], name: &str, command_line: &str) -> Result<Plan> {
 
 /// A `max` machine about to run a guest.
 pub fn machine<O: Observer>(guest: &Guest, tlb: Geometry, observer: O) -> Result<Machine<O>> {
-    let parts = Parts { model: model::MAX, tlb, ps_per_instruction: 1000 };
+    machine_of(model::MAX, guest, tlb, observer)
+}
+
+/// The same with another model of processor.
+pub fn machine_of<O: Observer>(
+    model: Model,
+    guest: &Guest,
+    tlb: Geometry,
+    observer: O,
+) -> Result<Machine<O>> {
+    let parts = Parts { model, tlb, ps_per_instruction: 1000 };
     Ok(Machine::new(parts, board()?, &plan(guest.image, guest.name, "")?, observer)?)
 }
 
@@ -90,41 +102,26 @@ pub fn fetched(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs an image under QEMU with the same memory and disk; returns the exit status and the serial text.
-pub fn qemu(image: &[u8], command_line: &str, limit: Duration) -> Result<(Option<i32>, String)> {
+/// A QEMU with the same processor, memory and disk, and the folder that the disk is in.
+pub fn beside(image: &[u8], command_line: &str) -> Result<(Spec, TempDir)> {
     let folder = tempfile::tempdir()?;
-    let (kernel, disk, serial) =
-        (folder.path().join("kernel"), folder.path().join("disk"), folder.path().join("serial"));
-    std::fs::write(&kernel, image)?;
-    std::fs::write(&disk, vec![0; DISK])?;
-    let mut child = Command::new("qemu-system-i386")
-        .args(["-M", "pc", "-cpu", "max", "-accel", "tcg", "-m", "32M", "-display", "none", "-no-reboot"])
-        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
-        .arg("-serial")
-        .arg(format!("file:{}", serial.display()))
-        .arg("-drive")
-        .arg(format!("file={},format=raw,if=ide", disk.display()))
-        .arg("-kernel")
-        .arg(&kernel)
-        .args(["-append", command_line])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start qemu-system-i386: run tests/run.sh, which installs it")?;
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status.code();
-        }
-        if started.elapsed() > limit {
-            child.kill()?;
-            child.wait()?;
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    let disk = folder.path().join("disk");
+    std::fs::File::create(&disk)?.set_len(DISK as u64)?;
+    let spec = Spec {
+        command_line: command_line.to_string(),
+        disks: vec![disk],
+        ..Spec::new(image.to_vec(), MEMORY, model::MAX)
     };
-    Ok((status, String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).into_owned()))
+    Ok((spec, folder))
+}
+
+/// Runs an image under QEMU, loaded by QEMU's own loader; returns how it ended, if it did, and the serial text.
+pub fn qemu(image: &[u8], command_line: &str, limit: Duration) -> Result<(Option<Ending>, String)> {
+    let (spec, _folder) = beside(image, command_line)?;
+    let mut qemu = Qemu::boot(&spec, &plan(image, "kernel", command_line)?)
+        .context("QEMU is needed: tests/run.sh installs it")?;
+    let end = qemu.run_to_end(limit, &mut || false)?;
+    Ok((end, String::from_utf8_lossy(&qemu.serial()).into_owned()))
 }
 
 /// The number in an environment variable: decimal, or hexadecimal after 0x.

@@ -1,13 +1,12 @@
 //! Every guest passes here, and under QEMU but for the points listed where QEMU is laxer than the manual.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pagewalk_lens::qemu::Ending;
 use pagewalk_testbins::{GUESTS, STORY};
-use pagewalk_tests::{MOST, lines, machine, qemu, run_to_end, succeeded};
+use pagewalk_tests::{MOST, known, lines, machine, qemu, run_to_end, succeeded};
 use pagewalk_x86::mmu::tlb::{Geometry, Policy};
-
-const KNOWN: &str = include_str!("../../testbins/guests/qemu-known.txt");
 
 #[test]
 fn every_guest_passes() {
@@ -53,22 +52,17 @@ fn every_guest_passes_whatever_the_shape_of_the_tlb() {
 
 #[test]
 fn qemu_passes_every_guest_but_for_the_listed_points() {
-    let known: BTreeSet<&str> = KNOWN
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty())
-        .map(|line| line.split('|').next().unwrap_or_default().trim())
-        .collect();
     let mut surprises = Vec::new();
     for guest in GUESTS {
-        let (status, text) = qemu(guest.image, "", Duration::from_secs(120)).unwrap();
+        let (end, text) = qemu(guest.image, "", Duration::from_secs(120)).unwrap();
         for failed in lines(&text, "FAIL") {
             let name = failed.split([':', ' ']).next().unwrap_or_default();
-            if !known.contains(format!("{}/{name}", guest.name).as_str()) {
+            if !known::lists(guest.name, name) {
                 surprises.push(format!("{}: FAIL {failed}", guest.name));
             }
         }
-        if status.is_none() && !known.contains(format!("{}/ends", guest.name).as_str()) {
-            surprises.push(format!("{}: did not come to its end", guest.name));
+        if !matches!(end, Some(Ending::Status(_))) && !known::lists(guest.name, "ends") {
+            surprises.push(format!("{}: did not come to its end, but to {end:?}", guest.name));
         }
     }
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
@@ -79,8 +73,8 @@ fn the_story_has_a_good_end_and_the_same_words_as_under_qemu() {
     let mut machine = machine(&STORY, Geometry::default(), ()).unwrap();
     let (stop, text) = run_to_end(&mut machine, MOST);
     assert!(succeeded(&stop), "{stop:?}\n{text}");
-    let (status, other) = qemu(STORY.image, "", Duration::from_secs(120)).unwrap();
-    assert_eq!(status, Some(1), "{other}");
+    let (end, other) = qemu(STORY.image, "", Duration::from_secs(120)).unwrap();
+    assert_eq!(end, Some(Ending::Status(1)), "{other}");
     let (ours, theirs) = (account(&text), account(&other));
     assert!(ours.len() > 20, "{text}");
     // QEMU checks no segment limits, so the kernel leaves that scene out there

@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use pagewalk_lens::lockstep::{self, By, End};
-use pagewalk_lens::qemu::Spec;
 
+use crate::beside;
 use crate::options::{Diff, DiffBy};
 use crate::say::say;
 use crate::setup::Setup;
@@ -16,24 +16,7 @@ use crate::status::{DIFFERENCE, DONE, Status, UNIMPLEMENTED};
 pub fn run(options: &Diff) -> Result<Status> {
     let setup = Setup::new(Some(&options.image), &options.machine)?;
     let machine = &options.machine;
-    let image = std::fs::read(&options.image)
-        .with_context(|| format!("cannot read '{}'", options.image.display()))?;
-    let mut spec = Spec::new(
-        pagewalk_loader::unpacked(&image, machine.memory)?.into_owned(),
-        machine.memory,
-        machine.cpu,
-    );
-    spec.command_line = machine.append.clone();
-    spec.modules = machine
-        .module
-        .iter()
-        .map(|module| {
-            let (file, arguments) = module.split_once('=').unwrap_or((module, ""));
-            (file.into(), arguments.to_string())
-        })
-        .collect();
-    spec.disks = machine.disk.clone();
-    spec.write_through = machine.write_through;
+    let spec = beside::spec(&options.image, machine)?;
     let wanted = lockstep::Options {
         by: if options.by == DiffBy::Block { By::Block } else { By::Instruction },
         instructions: options.instructions,

@@ -23,6 +23,11 @@ pub fn catch_signals() -> Result<()> {
     Ok(())
 }
 
+/// Whether Ctrl-C was pressed.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Instructions between two looks around: a few milliseconds.
 const SLICE: u64 = 1 << 18;
 
@@ -59,7 +64,7 @@ pub fn run<O: Observer>(machine: &mut Machine<O>, console: &mut Console, limits:
         if console.closed() {
             return Ok(End::Closed);
         }
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if interrupted() {
             return Ok(End::Interrupted);
         }
         let timed_out = limits.time.is_some_and(|limit| started.elapsed() >= limit);

@@ -1,5 +1,7 @@
 //! The `pagewalk` command.
 
+mod beside;
+mod both;
 mod console;
 mod demo;
 mod diff;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Walk(options) => walk::run(&options),
         Command::Diff(options) => diff::run(&options),
+        Command::Both(options) => both::run(&options),
     });
     match result {
         Ok(Status(code)) => ExitCode::from(code),

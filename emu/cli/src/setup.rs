@@ -69,8 +69,13 @@ impl Setup {
 
     /// A machine at its first instruction.
     pub fn machine<O: Observer>(&self, observer: O) -> Result<Machine<O>> {
+        self.machine_of(self.parts.model, observer)
+    }
+
+    /// The same with another model of processor.
+    pub fn machine_of<O: Observer>(&self, model: Model, observer: O) -> Result<Machine<O>> {
         let board = Board::new(self.config.clone())?;
-        Ok(Machine::new(self.parts, board, &self.plan, observer)?)
+        Ok(Machine::new(Parts { model, ..self.parts }, board, &self.plan, observer)?)
     }
 
     /// The name of the symbol at or before an address, with the distance, such as `main+0x12`.

@@ -19,6 +19,12 @@ pub const TRIPLE_FAULT: Status = Status(126);
 pub const UNIMPLEMENTED: Status = Status(127);
 /// `pagewalk diff` found a difference.
 pub const DIFFERENCE: Status = Status(1);
+/// `pagewalk both`: the serial text differs.
+pub const OTHER_TEXT: Status = Status(1);
+/// `pagewalk both`: the text is the same, and they ended differently.
+pub const OTHER_END: Status = Status(2);
+/// `pagewalk both`: text and end are the same, and memory differs.
+pub const OTHER_MEMORY: Status = Status(3);
 /// Ctrl-C.
 pub const INTERRUPTED: Status = Status(130);
 

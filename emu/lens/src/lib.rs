@@ -4,6 +4,7 @@
 //! What nobody asked for costs nothing: a machine without a lens is compiled without any of this.
 
 pub mod bits;
+pub mod both;
 pub mod disassemble;
 pub mod explain;
 pub mod filter;

@@ -7,6 +7,7 @@
 pub mod boot;
 pub mod cpu;
 pub mod dump;
+pub mod ending;
 pub mod gdb;
 pub mod layout;
 pub mod probe;
@@ -16,8 +17,9 @@ pub mod repeats;
 pub mod spec;
 pub mod stream;
 
+pub use ending::Ending;
 pub use process::Qemu;
-pub use spec::{Spec, Timing};
+pub use spec::{Loading, Spec, Timing};
 
 /// The program.
 pub const PROGRAM: &str = "qemu-system-i386";

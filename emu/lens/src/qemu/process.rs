@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::gdb::Gdb;
 use super::qmp::Qmp;
-use super::spec::{Files, Spec};
+use super::spec::{Files, Loading, Spec};
 use super::{Error, PROGRAM, boot};
 
 /// A running QEMU. Dropping it ends it and removes its files.
@@ -52,14 +52,15 @@ impl Qemu {
     }
 
     /// Starts QEMU and brings it to the first instruction of the image, where it stands still. `plan` is our own loader's
-    /// plan of the same image: QEMU loads Multiboot 1 kernels itself, all else is put into its memory by us.
+    /// plan of the same image: QEMU loads Multiboot 1 kernels itself if it may, all else is
+    /// put into its memory by us.
     pub fn boot(spec: &Spec, plan: &Plan) -> Result<Qemu, Error> {
         Ok(Qemu::boot_logged(spec, plan, Log::None)?.0)
     }
 
     /// The same, with a log.
     pub fn boot_logged(spec: &Spec, plan: &Plan, log: Log) -> Result<(Qemu, Option<PipeReader>), Error> {
-        let own_loader = plan.kind == Kind::Multiboot1;
+        let own_loader = plan.kind == Kind::Multiboot1 && spec.loading == Loading::Qemu;
         let stub = if own_loader { None } else { Some(boot::Stub::new(spec, plan)?) };
         let kernel = stub.as_ref().map_or(spec.image.as_slice(), |stub| &stub.image);
         let (mut qemu, log) = Qemu::start(spec, kernel, own_loader, log)?;

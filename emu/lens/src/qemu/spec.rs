@@ -17,6 +17,16 @@ pub enum Timing {
     Host,
 }
 
+/// Who puts the image into QEMU's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Loading {
+    /// QEMU's own loader where it has one for the image (Multiboot 1), else ours.
+    #[default]
+    Qemu,
+    /// Ours, so that memory is the same in both from the start.
+    Ours,
+}
+
 /// A machine for QEMU.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -36,6 +46,8 @@ pub struct Spec {
     pub write_through: bool,
     /// How time passes.
     pub timing: Timing,
+    /// Who loads the image.
+    pub loading: Loading,
 }
 
 /// The files of a running QEMU, in a folder of its own.
@@ -77,6 +89,7 @@ impl Spec {
             disks: Vec::new(),
             write_through: false,
             timing: Timing::Counted,
+            loading: Loading::Qemu,
         }
     }
 

@@ -45,6 +45,7 @@ static void rights(void) {
     flush();
     *(volatile u32 *)WINDOW = 5;
     check("accessed-and-dirty", (*pae_pde(WINDOW) & (A | D)) | (*pae_pte(WINDOW) & (A | D)) << 8, A | (A | D) << 8);
+    check("a-pdpte-has-no-accessed-flag", pdpt[WINDOW >> 30] & A, 0);
 }
 
 static void reserved_bits(void) {

@@ -10,6 +10,7 @@ use pagewalk_loader::{Boot, Request};
 use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::machine::memory_map;
 use pagewalk_testbins::{GUESTS, Guest, STORY};
+use pagewalk_tests::known::IN_LOCKSTEP;
 use pagewalk_tests::{DISK, MEMORY, fetched, plan};
 use pagewalk_x86::model::MAX;
 
@@ -63,10 +64,13 @@ fn by_instruction() -> Options {
     Options { instructions: (!whole).then_some(MOST), ..Options::default() }
 }
 
-/// Every guest that passes `filter`, in lockstep.
+/// Every guest that passes `filter`, in lockstep; of these only some with `PAGEWALK_GUESTS=name,name`.
 fn all_guests(filter: impl Fn(&Guest) -> bool, options: &Options) {
     let mut differing = Vec::new();
-    for guest in GUESTS.iter().filter(|guest| filter(guest)) {
+    let only = std::env::var("PAGEWALK_GUESTS").ok();
+    let wanted =
+        |guest: &&Guest| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == guest.name));
+    for guest in GUESTS.iter().filter(|guest| filter(guest)).filter(wanted) {
         let outcome = lockstep(guest, options);
         println!(
             "{}: {} instructions, {} comparisons of registers, {} of memory, {} blocks skipped; known: {:?}",
@@ -77,6 +81,11 @@ fn all_guests(filter: impl Fn(&Guest) -> bool, options: &Options) {
             outcome.skipped,
             outcome.known
         );
+        for (name, _) in IN_LOCKSTEP.iter().filter(|(_, by)| *by == guest.name) {
+            if !outcome.known.contains_key(name) {
+                differing.push(format!("{}: does not meet {name}, for which it is named", guest.name));
+            }
+        }
         match outcome.end {
             Ok(End::Exit(_)) => {}
             Ok(End::Enough) if options.instructions.is_some() => {}

@@ -68,6 +68,8 @@ pub enum Parted {
 
 /// More bytes than any handler's frame has.
 const FRAME: u64 = 64;
+/// The local APIC's bit in EDX of CPUID leaf 1.
+const CPUID_APIC: u32 = 1 << 9;
 /// Bytes of a TSS, and of its link.
 const TSS: u64 = 104;
 const LINK: u64 = 2;
@@ -414,6 +416,8 @@ impl Pair {
                 let answer = self.cpuid.get(&(eax, ecx)).or_else(|| self.cpuid.get(&(eax, 0))).copied();
                 let ours = [0, 3, 1, 2].map(|n| self.ours.cpu.regs.dword(n));
                 let answer = match answer {
+                    // the APIC's bit follows IA32_APIC_BASE, which both have
+                    Some([a, b, c, d]) if eax == 1 => [a, b, c, d & !CPUID_APIC | ours[3] & CPUID_APIC],
                     Some(answer) => answer,
                     None if self.by == By::Instruction => [0, 3, 1, 2].map(|n| dump.regs[n]),
                     None => ours,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use pagewalk_x86::model::{Features, Model};
 
 /// Features, by the names of QEMU's CPU properties.
-pub const NAMES: [(Features, &str); 37] = [
+pub const NAMES: [(Features, &str); 38] = [
     (Features::FPU, "fpu"),
     (Features::VME, "vme"),
     (Features::DE, "de"),
@@ -15,6 +15,7 @@ pub const NAMES: [(Features, &str); 37] = [
     (Features::PAE, "pae"),
     (Features::MCE, "mce"),
     (Features::CX8, "cx8"),
+    (Features::APIC, "apic"),
     (Features::SEP, "sep"),
     (Features::MTRR, "mtrr"),
     (Features::PGE, "pge"),

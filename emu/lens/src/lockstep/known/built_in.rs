@@ -59,4 +59,25 @@ pub(super) const BUILT_IN: &[Known] = &[
         qemu: "its TLB holds more and other entries, so the bits are set at other times",
         tests: &[],
     },
+    Known {
+        name: "apic-disabled-masks",
+        section: "3A \"Local APIC State After It Has Been Software Disabled\"",
+        manual: "while the local APIC is disabled by software, all entries of its local vector table are masked",
+        qemu: "leaves their mask bits as they are",
+        tests: &[],
+    },
+    Known {
+        name: "apic-illegal-vector",
+        section: "3A \"Error Handling\" (local APIC)",
+        manual: "a vector below 16 in a message or an entry of the local vector table is an error",
+        qemu: "reports none",
+        tests: &[],
+    },
+    Known {
+        name: "redirection-reserved-bits",
+        section: "82093AA \"I/O Redirection Table Registers\"",
+        manual: "reserved bits read as zero",
+        qemu: "keeps them as they were written",
+        tests: &[],
+    },
 ];

@@ -17,6 +17,8 @@ const RSVD: u16 = 8;
 /// U/S and I/D.
 const USER: u16 = 4;
 const FETCH: u16 = 16;
+/// The most that the delivery of an event pushes without a switch of stacks.
+const FRAME: u32 = 16;
 
 /// The list.
 pub const LIST: &[Known] = &[
@@ -104,6 +106,19 @@ pub const LIST: &[Known] = &[
                 (theirs.vector == 14 && is_stale(scene, scene.theirs.cr[2])).then_some(Follow::TakeException)
             }),
         ],
+    },
+    Known {
+        name: "delivery-pushes-as-supervisor",
+        section: "3A \"Access Rights\"",
+        manual: "a push on the stack of a handler in ring 3 is a user-mode access",
+        qemu: "pushes with supervisor rights, so that the error code of a page fault lacks U/S",
+        tests: &[Test::Raises(|scene, ours, theirs| {
+            let Fault::Page { code, address } = fault_of(ours)? else { return None };
+            let top = scene.before.segs[2].base.wrapping_add(scene.before.regs[4]);
+            let pushed = (1..=FRAME).contains(&top.wrapping_sub(address));
+            (scene.before.cpl == 3 && pushed && theirs.vector == 14 && theirs.code == code & !USER)
+                .then_some(Follow::TakeException)
+        })],
     },
     Known {
         name: "smap-implicit-access",

@@ -193,6 +193,25 @@ pub const LIST: &[Known] = &[
         ],
     },
     Known {
+        name: "old-tss-limit",
+        section: "3A \"Invalid TSS Exception (#TS)\"",
+        manual: "a switch away from a task whose TSS is too short for what is saved there is #TS",
+        qemu: "writes beyond the limit",
+        tests: &[Test::Passes(|scene, cause| {
+            let Fault::InvalidTss(_) = fault_of(Some(cause))? else { return None };
+            // the last byte of GS in a 32-bit TSS, of DS in a 16-bit one
+            let needed = if scene.before.tr.attributes & 8 != 0 { 0x5d } else { 0x29 };
+            (scene.before.tr.limit < needed).then_some(Follow::TakeAll)
+        })],
+    },
+    Known {
+        name: "old-task-saved-first",
+        section: "3A \"Task Switching\"",
+        manual: "the old TSS, the new TSS and the descriptors used are found to be paged in before anything is saved",
+        qemu: "saves the old task before it meets the page fault on the new TSS or the GDT",
+        tests: &[],
+    },
+    Known {
         name: "inner-stack-of-16-bits",
         section: "2A \"CALL\", \"INT n/INTO/INT3/INT1\", Operation",
         manual: "a switch to an inner stack loads ESP in full from the TSS",

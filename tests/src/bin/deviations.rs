@@ -1,0 +1,5 @@
+//! Writes docs/qemu-deviations.md to standard output.
+
+fn main() {
+    print!("{}", pagewalk_tests::known::page());
+}

@@ -14,6 +14,7 @@ use pagewalk_x86::random::Random;
 use pagewalk_x86::regs::ESP;
 use pagewalk_x86::segment::{CS, Descriptor, Segment, TableRegister};
 
+use super::bus::Event;
 use super::case::{Mismatch, NUMBER_OF_PIECES, dropped_pieces, list_dropped, no_case, number, shrink_by};
 use super::code::{Style, Writer};
 use super::features::{Feature, Features, stream};
@@ -136,13 +137,16 @@ impl Places {
         state.regs.set_dword(ESP, STACKS - DATA + 0x3f00);
         let mut value = draw.dword() & flags::ARITHMETIC | flags::IF;
         if features.has(Feature::Flags) {
-            value |= draw.dword() & (flags::IOPL | flags::AC | flags::ID | flags::DF);
+            // (I/O privilege below its ring: the ports of the reset and of DMA would show it, or change, all of memory)
+            value |= draw.dword() & (flags::IOPL & 2 << 12 | flags::AC | flags::ID | flags::DF);
         }
         if features.has(Feature::Trap) {
             value |= flags::TF;
         }
         state.flags.set(value, MAX.flags_mask());
-        let events = super::state::events(features, &mut random(purpose::EVENTS));
+        let mut events = super::state::events(features, &mut random(purpose::EVENTS));
+        // (after a reset it runs in real mode, where it sees all of memory)
+        events.retain(|(_, event)| *event != Event::Reset);
         Plan {
             memory: image.0,
             state,
@@ -167,6 +171,8 @@ impl Places {
         put(image, TSS_SELECTOR, descriptor(TSS[0], 0x67, 0x8b, 0));
         image.put32(TSS[0] + 4, STACKS - DATA + 0x7f00);
         image.put16(TSS[0] + 8, KERNEL_DATA);
+        // no I/O permission bitmap
+        image.put16(TSS[0] + 0x66, 0x68);
         // on past what faulted, more or less; one of each kind
         for (slot, code) in [(0u32, false), (1, true)] {
             let mut handler = if code { vec![0x83, 0xc4, 4] } else { Vec::new() };

@@ -10,6 +10,7 @@ pub(super) mod memory;
 mod partial;
 mod registers;
 mod stack;
+mod transcendental;
 
 use iced_x86::{Code, CpuidFeature};
 
@@ -59,7 +60,8 @@ fn body<B: Bus, O: Observer>(shape: Shape) -> Option<Handler<B, O>> {
                 .or_else(|| memory::handler(shape))
                 .or_else(|| registers::handler(shape))
                 .or_else(|| compare::handler(shape))
-                .or_else(|| partial::handler(shape));
+                .or_else(|| partial::handler(shape))
+                .or_else(|| transcendental::handler(shape));
         }
     })
 }
@@ -385,7 +387,6 @@ mod tests {
     use super::super::system::testing::*;
     use super::*;
     use crate::control::{CR0_ET, CR0_PE};
-    use crate::fault::{Pending, Stop};
     use crate::model::MAX;
 
     const FNINIT: &[u8] = &[0xdb, 0xe3];
@@ -445,16 +446,6 @@ mod tests {
             let expected = if mp && ts { Err(Fault::DeviceNotAvailable) } else { Ok(()) };
             assert_eq!(run(&mut cpu, WAIT), expected, "em {em} mp {mp} ts {ts}");
         }
-    }
-
-    #[test]
-    fn what_is_not_there_is_nm_first_and_then_a_loud_stop() {
-        let mut cpu = cpu();
-        cpu.cr0 |= CR0_TS;
-        assert_eq!(run(&mut cpu, &[0xd9, 0xfe]), Err(Fault::DeviceNotAvailable));
-        cpu.cr0 &= !CR0_TS;
-        let stopped = attempt(&mut cpu, &[0xd9, 0xfe]);
-        assert!(matches!(stopped, Err(Pending::Stop(Stop::Unimplemented { code: Code::Fsin, .. }))));
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! which also finds overflow, underflow and inexactness. What infinities, zeros, NaNs and unsupported encodings do stands
 //! with the instructions, since x87 and SSE differ there.
 
+pub mod elementary;
 pub mod exact;
 pub mod format;
 pub mod round;
+mod wide;
 
 pub use exact::Exact;
 pub use format::{Format, Value};

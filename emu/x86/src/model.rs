@@ -6,7 +6,7 @@ mod table;
 
 pub use table::{ALL, I386, I486, MAX, P4, P6, PENTIUM};
 
-use iced_x86::{Code, CpuidFeature, DecoderOptions, Mnemonic};
+use iced_x86::{Code, CpuidFeature, DecoderOptions};
 
 use crate::control::*;
 use crate::flags;
@@ -113,16 +113,8 @@ bitflags::bitflags! {
     }
 }
 
-/// What some models have in silicon and this processor does not execute yet: no model shows it, and to guests every
-/// model is one without it. Emptying this constant turns it all on.
-pub const HIDDEN: Features = Features::FPU.union(Features::MMX).union(Features::FXSR).union(SSE_FAMILY);
-
-const SSE_FAMILY: Features = Features::SSE
-    .union(Features::SSE2)
-    .union(Features::SSE3)
-    .union(Features::SSSE3)
-    .union(Features::SSE4_1)
-    .union(Features::SSE4_2);
+/// What some models have in silicon and no guest is shown: nothing at present.
+pub const HIDDEN: Features = Features::empty();
 
 /// A processor model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -274,29 +266,14 @@ impl Model {
             CpuidFeature::RDPID => self.has(Features::RDPID),
             CpuidFeature::MMX => self.has(Features::MMX),
             CpuidFeature::FXSR => self.has(Features::FXSR),
-            CpuidFeature::SSE => self.has(Features::SSE) || self.executes_hidden(code),
-            CpuidFeature::SSE2 => self.has(Features::SSE2) || self.executes_hidden(code),
+            CpuidFeature::SSE => self.has(Features::SSE),
+            CpuidFeature::SSE2 => self.has(Features::SSE2),
             CpuidFeature::SSE3 => self.has(Features::SSE3),
             CpuidFeature::SSSE3 => self.has(Features::SSSE3),
             CpuidFeature::SSE4_1 => self.has(Features::SSE4_1),
             CpuidFeature::SSE4_2 => self.has(Features::SSE4_2),
             _ => false,
         })
-    }
-
-    /// The instructions of [`HIDDEN`] SSE and SSE2 that touch no SSE state, and that code uses which never asked CPUID for
-    /// more than the processor's generation: fences, prefetches, MOVNTI.
-    fn executes_hidden(&self, code: Code) -> bool {
-        let needs = match code.mnemonic() {
-            Mnemonic::Sfence
-            | Mnemonic::Prefetchnta
-            | Mnemonic::Prefetcht0
-            | Mnemonic::Prefetcht1
-            | Mnemonic::Prefetcht2 => Features::SSE,
-            Mnemonic::Lfence | Mnemonic::Mfence | Mnemonic::Movnti => Features::SSE2,
-            _ => return false,
-        };
-        self.features.contains(needs)
     }
 
     /// How iced-x86 must decode for this model: where a prefix makes a new instruction that the model lacks, it is
@@ -338,13 +315,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_shows_nowhere() {
-        for model in ALL {
-            assert!(!model.has(Features::FPU) && !model.has(Features::MMX) && !model.has(Features::FXSR));
-            assert_eq!(model.cr4_mask() & (CR4_OSFXSR | CR4_OSXMMEXCPT), 0);
-            assert!(!model.executes(Code::Movaps_xmm_xmmm128) && !model.executes(Code::Emms));
+    fn each_model_has_the_media_instructions_of_its_time() {
+        // AP-485: MMX came with the P55C and Pentium II, SSE with the Pentium III, SSE2 with the Pentium 4
+        for (model, mmx, sse, sse2, later) in [
+            (I386, false, false, false, false),
+            (PENTIUM, false, false, false, false),
+            (P6, true, true, false, false),
+            (P4, true, true, true, false),
+            (MAX, true, true, true, true),
+        ] {
+            assert_eq!(model.executes(Code::Emms), mmx, "{}", model.name);
+            assert_eq!(model.executes(Code::Movaps_xmm_xmmm128), sse, "{}", model.name);
+            assert_eq!(model.cr4_mask() & (CR4_OSFXSR | CR4_OSXMMEXCPT) != 0, sse, "{}", model.name);
+            assert_eq!(model.executes(Code::Movdqa_xmm_xmmm128), sse2, "{}", model.name);
+            assert_eq!(model.executes(Code::Crc32_r32_rm8), later, "{}", model.name);
         }
-        assert!(MAX.features.contains(Features::SSE2) && MAX.executes(Code::Mfence));
     }
 
     #[test]
@@ -361,7 +346,7 @@ mod tests {
         assert_eq!(code_of(&tzcnt, &MAX), Code::Tzcnt_r32_rm32);
         assert_eq!(code_of(&lzcnt, &MAX), Code::Lzcnt_r32_rm32);
         assert_eq!(code_of(&[0xf3, 0x0f, 0x09], &MAX), Code::Wbinvd);
-        assert_eq!(code_of(&[0xf3, 0x0f, 0x1e, 0xfb], &MAX).mnemonic(), Mnemonic::Reservednop);
+        assert_eq!(code_of(&[0xf3, 0x0f, 0x1e, 0xfb], &MAX).mnemonic(), iced_x86::Mnemonic::Reservednop);
         assert_eq!(code_of(&[0x0f, 0x18, 0x08], &P6), Code::Prefetcht0_m8);
     }
 }

@@ -255,6 +255,8 @@ fn prepare_operands(machine: &mut Machine, setting: Setting, instruction: &Instr
     let keep = if vm86 { flags::IOPL } else { 0 };
     let (to, stack) = if frame == Return::Outer { (CODE3 as u32, DATA3 as u32) } else { (code, data) };
     match mnemonic {
+        M::Ldmxcsr => write32(machine, DATA, &[0x1f80]),
+        M::Fxrstor => write32(machine, (DATA & !15) + 24, &[0x1f80]),
         M::Ret => put(machine, POP_STACK, &[HANDLER]),
         M::Retf if instruction.op_count() > 0 => {
             // RETF imm16 leaves eight bytes of parameters between

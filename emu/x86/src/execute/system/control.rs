@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn reserved_bits_of_cr4_are_gp_by_model() {
         // SDM 3A "Control Registers": bits by feature
-        let masks = [(PENTIUM, 0x05f), (P6, 0x1ff), (P4, 0x1ff), (MAX, 0x30_09ff)];
+        let masks = [(PENTIUM, 0x05f), (P6, 0x7ff), (P4, 0x7ff), (MAX, 0x30_0fff)];
         for (model, mask) in masks {
             for bit in 0..32 {
                 let mut cpu = cpu_of(model);

@@ -213,15 +213,12 @@ mod tests {
 
     #[test]
     fn instructions_of_no_model_are_ud() {
-        let cases: [&[u8]; 10] = [
+        let cases: [&[u8]; 7] = [
             &[0x0f, 0x01, 0xc8], // monitor
             &[0x0f, 0x01, 0xc9], // mwait
             &[0x0f, 0x01, 0xd0], // xgetbv
             &[0x0f, 0xaa],       // rsm
             &[0x0f, 0x05],       // syscall
-            &[0x0f, 0xae, 0x00], // fxsave [eax]
-            &[0x0f, 0x58, 0xc1], // addps
-            &[0x0f, 0x77],       // emms
             &[0x0f, 0x20, 0xc8], // mov eax, cr1
             &[0x0f, 0x22, 0xe8], // mov cr5, eax
         ];

@@ -15,7 +15,7 @@ fn run(guest: &Guest) -> Outcome {
     let (spec, _folder) = beside(guest.image, "").unwrap();
     let plan = plan(guest.image, guest.name, "").unwrap();
     let ours = |model| machine_of(model, guest, Geometry::default(), Watch::default());
-    both::run(&spec, &plan, ours, LIMIT, &|| false).unwrap()
+    both::run(&spec, &plan, ours, LIMIT, &|| false).unwrap_or_else(|error| panic!("{}: {error}", guest.name))
 }
 
 /// Where what the manual leaves open shows in notes and memory: how long a translation is kept, undefined results, the upper

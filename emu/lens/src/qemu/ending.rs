@@ -28,6 +28,8 @@ const LOG: &str = "log cpu_reset";
 const LOOK: Duration = Duration::from_millis(10);
 /// How often it is asked for its registers: that holds it up for a moment.
 const ASK: Duration = Duration::from_millis(150);
+/// How long it may take from its last word to its end, on a busy host.
+const DYING: Duration = Duration::from_secs(10);
 /// So many times in a row it must be halted at the same place, with interrupts enabled, to be taken for halted for good.
 const HALTED: u32 = 12;
 
@@ -41,7 +43,10 @@ impl Qemu {
     ) -> Result<Option<Ending>, Error> {
         // into what it says on standard error
         self.qmp.human(LOG)?;
-        self.resume()?;
+        if let Err(error) = self.resume() {
+            // a short guest may have ended before QEMU answered
+            return self.ended_or(error).map(Some);
+        }
         let (end, mut ask) = (Instant::now() + limit, Instant::now() + ASK);
         let mut halted = (0, 0);
         loop {
@@ -64,13 +69,18 @@ impl Qemu {
                     }
                     Ok(None) => halted.0 = 0,
                     // it may just have ended
-                    Err(error) => match self.wait(ASK)? {
-                        Some(status) => return self.ending(status.code()).map(Some),
-                        None => return Err(error),
-                    },
+                    Err(error) => return self.ended_or(error).map(Some),
                 }
             }
             std::thread::sleep(LOOK);
+        }
+    }
+
+    /// How it ended, after it gave no answer; the error if it goes on running.
+    fn ended_or(&mut self, error: Error) -> Result<Ending, Error> {
+        match self.wait(DYING)? {
+            Some(status) => self.ending(status.code()),
+            None => Err(error),
         }
     }
 

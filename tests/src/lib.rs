@@ -124,6 +124,11 @@ pub fn qemu(image: &[u8], command_line: &str, limit: Duration) -> Result<(Option
     Ok((end, String::from_utf8_lossy(&qemu.serial()).into_owned()))
 }
 
+/// Whether this guest is to be run: all are, or those that `PAGEWALK_GUESTS=name,name` names.
+pub fn is_wanted(guest: &str) -> bool {
+    std::env::var("PAGEWALK_GUESTS").map_or(true, |only| only.split(',').any(|name| name == guest))
+}
+
 /// The number in an environment variable: decimal, or hexadecimal after 0x.
 pub fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

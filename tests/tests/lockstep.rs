@@ -11,7 +11,7 @@ use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::machine::memory_map;
 use pagewalk_testbins::{GUESTS, Guest, STORY};
 use pagewalk_tests::known::IN_LOCKSTEP;
-use pagewalk_tests::{DISK, MEMORY, fetched, plan};
+use pagewalk_tests::{DISK, MEMORY, fetched, is_wanted, plan};
 use pagewalk_x86::model::MAX;
 
 /// Compared by block: it runs for millions of instructions.
@@ -67,10 +67,7 @@ fn by_instruction() -> Options {
 /// Every guest that passes `filter`, in lockstep; of these only some with `PAGEWALK_GUESTS=name,name`.
 fn all_guests(filter: impl Fn(&Guest) -> bool, options: &Options) {
     let mut differing = Vec::new();
-    let only = std::env::var("PAGEWALK_GUESTS").ok();
-    let wanted =
-        |guest: &&Guest| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == guest.name));
-    for guest in GUESTS.iter().filter(|guest| filter(guest)).filter(wanted) {
+    for guest in GUESTS.iter().filter(|guest| filter(guest) && is_wanted(guest.name)) {
         let outcome = lockstep(guest, options);
         println!(
             "{}: {} instructions, {} comparisons of registers, {} of memory, {} blocks skipped; known: {:?}",

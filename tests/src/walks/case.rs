@@ -413,6 +413,8 @@ impl Run<'_> {
         let kind = if intent == Intent::Read { Kind::Read } else { Kind::Write };
         let access = Access { kind, implicit: self.random.once_in(4) };
         let bytes = W::BYTES;
+        // past the segment's limit a program does not come as far as the walk
+        let linear = if access.implicit { linear } else { linear.min(u32::MAX - (bytes - 1)) };
         // page by page: the second is not asked for when the first faults
         let second = linear.wrapping_add(bytes - 1) & !0xfff;
         let pages = if second == linear & !0xfff { vec![linear] } else { vec![linear, second] };

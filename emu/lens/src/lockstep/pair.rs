@@ -1,6 +1,7 @@
 //! Our side, brought to each state that QEMU tells.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use iced_x86::{Instruction, Mnemonic};
 use pagewalk_x86::bus::{Bus, Frame};
@@ -403,6 +404,10 @@ impl Pair {
         let defined = flags_of(instruction.rflags_modified()) & !undefined;
         self.undefined = self.undefined & !defined | undefined;
         match instruction.mnemonic() {
+            Mnemonic::Fxsave => self.taint_image(instruction, dump, 4..24, known::FXSAVE_POINTERS),
+            Mnemonic::Fnstenv | Mnemonic::Fnsave => {
+                self.taint_image(instruction, dump, 0..28, known::X87_RESERVED);
+            }
             Mnemonic::Rdtsc | Mnemonic::Rdtscp => {
                 self.feed("time-stamp counter");
                 self.take_registers(dump, &[0, 2]);
@@ -670,8 +675,23 @@ impl Pair {
     fn taint_frame(&mut self, name: &'static str) {
         let cpu = &self.ours.cpu;
         let top = cpu.segs[SS].base.wrapping_add(cpu.regs.dword(4) & cpu.stack_mask());
-        if let Some(phys) = cpu.peek(top) {
-            self.taints.push((phys.0 & !3, (phys.0 & !3) + FRAME, name));
+        self.taint(top & !3, FRAME, name);
+    }
+
+    /// These bytes of what an instruction stores may differ.
+    fn taint_image(&mut self, of: &Instruction, dump: &Dump, bytes: Range<u32>, name: &'static str) {
+        for linear in known::segments::linear_addresses(of, dump) {
+            self.taint(linear.wrapping_add(bytes.start), bytes.len() as u64, name);
+        }
+    }
+
+    /// These bytes of memory, within a page, may differ.
+    fn taint(&mut self, linear: u32, bytes: u64, name: &'static str) {
+        if let Some(phys) = self.ours.cpu.peek(linear) {
+            let taint = (phys.0, phys.0 + bytes, name);
+            if !self.taints.contains(&taint) {
+                self.taints.push(taint);
+            }
         }
     }
 
@@ -683,9 +703,7 @@ impl Pair {
         }
         let byte = cpu.gdtr.base.wrapping_add((cpu.tr.selector & !7) as u32 + 5);
         for (linear, bytes) in [(cpu.tr.base, LINK), (found.tr.base, TSS)] {
-            if let Some(phys) = cpu.peek(linear) {
-                self.taints.push((phys.0 & !3, phys.0 + bytes, name));
-            }
+            self.taint(linear & !3, bytes + (linear & 3) as u64, name);
         }
         if let Some(old) = self.peek(byte) {
             self.poke(byte, &[old & !(BUSY as u8)]);

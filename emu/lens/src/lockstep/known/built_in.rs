@@ -2,6 +2,10 @@
 
 use super::Known;
 
+/// Pointers in the image of FXSAVE.
+pub const FXSAVE_POINTERS: &str = "fxsave-pointers";
+/// What is reserved in the images of FNSTENV and FNSAVE, and the opcode.
+pub const X87_RESERVED: &str = "x87-environment-reserved";
 /// RF in the flags that a fault saves.
 pub const RF_SAVED: &str = "rf-in-saved-eflags";
 /// RF between the iterations of a repeated instruction.
@@ -57,6 +61,20 @@ pub(super) const BUILT_IN: &[Known] = &[
         section: "3A \"Accessed and Dirty Flags\"",
         manual: "set whenever an entry is used for a translation; when a cached translation is used again is up to the processor",
         qemu: "its TLB holds more and other entries, so the bits are set at other times",
+        tests: &[],
+    },
+    Known {
+        name: FXSAVE_POINTERS,
+        section: "2A \"FXSAVE\"",
+        manual: "the image holds the opcode, instruction pointer and operand pointer of the last x87 instruction",
+        qemu: "writes zeros for the pointers, and no opcode; FXRSTOR loads none of them",
+        tests: &[],
+    },
+    Known {
+        name: X87_RESERVED,
+        section: "1 \"Saving the x87 FPU's State with FSTENV/FNSTENV and FSAVE/FNSAVE\"",
+        manual: "the upper halves of an image's doublewords are reserved (processors write ones), or hold the last opcode",
+        qemu: "writes zeros for both",
         tests: &[],
     },
     Known {

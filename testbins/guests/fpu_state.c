@@ -37,6 +37,10 @@ void guest(void) {
     check("fnstenv-data-selector", half(6, 0), ds);
     check("fnstenv-opcode", image[4] >> 16 & 0x7ff, 0x105);
 
+    image[3] = 0x2468ace;
+    asm volatile("fldenv image; fnstenv image" ::: "memory");
+    check("fldenv-instruction-pointer", image[3], 0x2468ace);
+
     load();
     asm volatile("data16 fnstenv image" ::: "memory");
     check("fnstenv16-tags-one-valid", half(1, 0), 0x3fff);
@@ -51,6 +55,9 @@ void guest(void) {
     check("fnsave-operand-pointer", image[5], data);
     check("fnsave-first-register-fraction", image[8], 0x80000000);
     check("fnsave-first-register-exponent", half(9, 0), 0x3fff);
+    image[5] = 0x13579bdf;
+    asm volatile("frstor image; fnsave image" ::: "memory");
+    check("frstor-operand-pointer", image[5], 0x13579bdf);
     asm volatile("fnstenv image" ::: "memory");
     check("fnsave-leaves-no-instruction-pointer", image[3], 0);
     check("fnsave-leaves-all-empty", half(2, 0), 0xffff);
@@ -59,6 +66,7 @@ void guest(void) {
         skip("fxsave", "CPUID has no FXSR");
         return;
     }
+    set_cr4(cr4() | 1 << 9); // OSFXSR
     load();
     asm volatile("fxsave image" ::: "memory");
     check("fxsave-tags-one-valid", half(1, 0), 0x80);

@@ -19,6 +19,7 @@ mod pair;
 pub mod report;
 pub mod state;
 pub mod watch;
+mod x87;
 
 use std::collections::BTreeMap;
 

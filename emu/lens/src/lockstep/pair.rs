@@ -1,7 +1,6 @@
 //! Our side, brought to each state that QEMU tells.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
 
 use iced_x86::{Instruction, Mnemonic};
 use pagewalk_x86::bus::{Bus, Frame};
@@ -16,10 +15,10 @@ use pagewalk_x86::segment::{CS, SS, Segment};
 
 use super::convert::{fault_of, flags_of, matches};
 use super::known::{self, Follow, Known, Scene, Test};
-use super::memory;
 use super::report::{Difference, Kind};
 use super::state::{self, Except, Field};
 use super::{By, Ours};
+use super::{memory, x87};
 use crate::qemu::dump::Dump;
 use crate::qemu::stream::Delivery;
 use crate::qemu::{Error, Qemu};
@@ -379,6 +378,7 @@ impl Pair {
     /// One attempt of ours, and what follows an instruction that is done.
     fn attempt(&mut self, dump: &Dump) -> Followed<Step> {
         let (ecx, eax) = (self.ours.cpu.regs.dword(1), self.ours.cpu.regs.dword(0));
+        let pointers = self.ours.cpu.fpu.pointers;
         let ran = self.ours.cpu.retired;
         self.shown = self.ours.cpu.observer.count();
         match self.ours.attempt() {
@@ -392,6 +392,7 @@ impl Pair {
                 if self.ours.cpu.retired != ran {
                     let instruction = self.ours.cpu.observer.last().instruction();
                     self.settle_instruction(&instruction, dump, eax, ecx);
+                    x87::settle(self, &instruction, dump, pointers);
                 }
                 Ok(Step::Done)
             }
@@ -404,10 +405,6 @@ impl Pair {
         let defined = flags_of(instruction.rflags_modified()) & !undefined;
         self.undefined = self.undefined & !defined | undefined;
         match instruction.mnemonic() {
-            Mnemonic::Fxsave => self.taint_image(instruction, dump, 4..24, known::FXSAVE_POINTERS),
-            Mnemonic::Fnstenv | Mnemonic::Fnsave => {
-                self.taint_image(instruction, dump, 0..28, known::X87_RESERVED);
-            }
             Mnemonic::Rdtsc | Mnemonic::Rdtscp => {
                 self.feed("time-stamp counter");
                 self.take_registers(dump, &[0, 2]);
@@ -678,15 +675,8 @@ impl Pair {
         self.taint(top & !3, FRAME, name);
     }
 
-    /// These bytes of what an instruction stores may differ.
-    fn taint_image(&mut self, of: &Instruction, dump: &Dump, bytes: Range<u32>, name: &'static str) {
-        for linear in known::segments::linear_addresses(of, dump) {
-            self.taint(linear.wrapping_add(bytes.start), bytes.len() as u64, name);
-        }
-    }
-
     /// These bytes of memory, within a page, may differ.
-    fn taint(&mut self, linear: u32, bytes: u64, name: &'static str) {
+    pub(super) fn taint(&mut self, linear: u32, bytes: u64, name: &'static str) {
         if let Some(phys) = self.ours.cpu.peek(linear) {
             let taint = (phys.0, phys.0 + bytes, name);
             if !self.taints.contains(&taint) {
@@ -776,7 +766,7 @@ impl Pair {
         (0..4).rev().try_fold(0, |value, n| Some(value << 8 | self.peek(linear.wrapping_add(n))? as u32))
     }
 
-    fn poke(&mut self, linear: u32, bytes: &[u8]) {
+    pub(super) fn poke(&mut self, linear: u32, bytes: &[u8]) {
         for (n, byte) in (0..).zip(bytes) {
             let Some(phys) = self.ours.cpu.peek(linear.wrapping_add(n)) else { continue };
             if let Frame::Ram(page) = self.ours.cpu.bus.frame(phys.0 >> 12) {

@@ -4,6 +4,8 @@ use super::Known;
 
 /// Pointers in the image of FXSAVE.
 pub const FXSAVE_POINTERS: &str = "fxsave-pointers";
+/// Pointers that FLDENV and its kin load.
+pub const X87_LOADED: &str = "x87-pointers-loaded";
 /// What is reserved in the images of FNSTENV and FNSAVE, and the opcode.
 pub const X87_RESERVED: &str = "x87-environment-reserved";
 /// RF in the flags that a fault saves.
@@ -67,7 +69,7 @@ pub(super) const BUILT_IN: &[Known] = &[
         name: FXSAVE_POINTERS,
         section: "2A \"FXSAVE\"",
         manual: "the image holds the opcode, instruction pointer and operand pointer of the last x87 instruction",
-        qemu: "writes zeros for the pointers, and no opcode; FXRSTOR loads none of them",
+        qemu: "writes zeros for the pointers, and no opcode",
         tests: &[],
     },
     Known {
@@ -75,6 +77,13 @@ pub(super) const BUILT_IN: &[Known] = &[
         section: "1 \"Saving the x87 FPU's State with FSTENV/FNSTENV and FSAVE/FNSAVE\"",
         manual: "the upper halves of an image's doublewords are reserved (processors write ones), or hold the last opcode",
         qemu: "writes zeros for both",
+        tests: &[],
+    },
+    Known {
+        name: X87_LOADED,
+        section: "2A \"FLDENV\", \"FRSTOR\", \"FXRSTOR\"",
+        manual: "the instruction and operand pointers and the opcode are loaded, too",
+        qemu: "keeps those it had",
         tests: &[],
     },
     Known {

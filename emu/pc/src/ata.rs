@@ -1,18 +1,24 @@
-//! An ATA channel with up to two disks in PIO mode: ATA/ATAPI-4 (T13/1153D, revision 18).
+//! An ATA channel with up to two drives, disks and CD-ROMs: ATA/ATAPI-6 (T13/1410D, revision 3b).
 //!
 //! The channel holds the registers and the protocol; `command` what each command does, `identify` what a drive says of
-//! itself. Every command and every block of data takes a small fixed time, during which BSY is set, so that a
-//! driver that forgets to wait shows.
+//! itself, `packet` the PACKET protocol and `cdrom` what packets ask of a CD-ROM drive. Every command and every block
+//! of data takes a small fixed time, during which BSY is set, so that a driver that forgets to wait shows.
 //!
-//! Left out: DMA, packet devices, 48-bit addresses (a disk is seen up to 2^28 sectors), the security, SMART and power
-//! management features; power commands only succeed. DEVICE RESET belongs to packet devices and is aborted.
+//! DMA: the drive offers or wants a buffer ([`AtaChannel::dma`]); the board lets the bus master move it.
+//!
+//! Left out: overlapped and queued commands, the security, SMART and power management features; power commands only
+//! succeed.
 
+mod cdrom;
 mod command;
 mod identify;
+mod packet;
 
 use crate::device::{IrqLine, PortDevice, Timed, WideData};
 use crate::disk::{Disk, SECTOR};
+use crate::pci::bus_master::Direction;
 use command::Geometry;
+use packet::Packet;
 use pagewalk_x86::bus::{Size, Ticks};
 
 // Command block registers.
@@ -53,9 +59,13 @@ const DEVICE_ONES: u8 = 0xa0;
 
 const CONTROL_NO_INTERRUPT: u8 = 1 << 1;
 const CONTROL_RESET: u8 = 1 << 2;
+/// The address registers show what was written to them before the last.
+const CONTROL_PREVIOUS: u8 = 1 << 7;
 
 /// From a command to its end or its first block, and from one block to the next.
 const WORK: u64 = 2_000;
+/// A byte by DMA: 16.7 MB/s, as multiword DMA mode 2 has it.
+const DMA_BYTE: u64 = 60;
 /// From the end of a software reset to the signature.
 const RESET: u64 = 2_000_000;
 
@@ -67,6 +77,12 @@ enum Transfer {
     In,
     /// From the host.
     Out,
+    /// To memory, by DMA.
+    DmaIn,
+    /// From memory, by DMA.
+    DmaOut,
+    /// From the host: a command packet.
+    Packet,
 }
 
 /// What happens at the end of BSY.
@@ -78,14 +94,38 @@ enum Work {
     ReadBlock,
     /// The block in the buffer is written.
     WriteBlock,
+    /// The packet in the buffer is executed.
+    Packet,
+    /// The next block of a packet's data is offered.
+    PacketData,
     /// The reset ends: the signature appears.
     Reset,
+}
+
+/// What the registers of 48-bit commands held before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Previous {
+    count: u8,
+    low: u8,
+    mid: u8,
+    high: u8,
+}
+
+/// A drive to be put on a channel.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Medium {
+    /// A hard disk.
+    Disk(Disk),
+    /// A CD-ROM drive with a disc in it.
+    Cdrom(Disk),
 }
 
 /// One drive, or the place where it would be.
 #[derive(Clone, PartialEq, Debug)]
 struct Drive {
     disk: Option<Disk>,
+    /// What a packet device has beside.
+    packet: Option<Packet>,
     error: u8,
     /// DRDY, DSC, DF, ERR; BSY and DRQ are computed.
     status: u8,
@@ -94,6 +134,8 @@ struct Drive {
     low: u8,
     mid: u8,
     high: u8,
+    /// Sector count and address as they were before the last write to each.
+    previous: Previous,
     /// Device register bits 6 and 3-0.
     head: u8,
     work: Option<(Work, Ticks)>,
@@ -106,15 +148,23 @@ struct Drive {
     remaining: u32,
     /// Sectors in a block of READ and WRITE MULTIPLE; 0 until set.
     multiple: u8,
+    /// The transfer mode set by SET FEATURES for DMA, as its sector count names it.
+    dma_mode: u8,
     geometry: Geometry,
     interrupt: bool,
 }
 
 impl Drive {
-    fn new(disk: Option<Disk>) -> Drive {
+    fn new(medium: Option<Medium>) -> Drive {
+        let (disk, packet) = match medium {
+            None => (None, None),
+            Some(Medium::Disk(disk)) => (Some(disk), None),
+            Some(Medium::Cdrom(disc)) => (Some(disc), Some(Packet::default())),
+        };
         let geometry = Geometry::default_for(disk.as_ref().map_or(0, Disk::sectors));
         let mut drive = Drive {
             disk,
+            packet,
             error: 0,
             status: 0,
             features: 0,
@@ -122,6 +172,7 @@ impl Drive {
             low: 0,
             mid: 0,
             high: 0,
+            previous: Previous::default(),
             head: 0,
             work: None,
             transfer: Transfer::None,
@@ -130,6 +181,7 @@ impl Drive {
             command: 0,
             remaining: 0,
             multiple: 0,
+            dma_mode: identify::DEFAULT_DMA_MODE,
             geometry,
             interrupt: false,
         };
@@ -137,11 +189,17 @@ impl Drive {
         drive
     }
 
-    /// The signature of a disk after reset or diagnostic (ATA-4 "Signature and persistence").
+    /// After reset or diagnostic. Manual: a packet device is not ready until it has had a command.
     fn sign(&mut self) {
         self.error = DIAGNOSTIC_PASSED;
-        self.status = STATUS_DRDY | STATUS_DSC;
-        (self.count, self.low, self.mid, self.high, self.head) = (1, 1, 0, 0, 0);
+        self.status = if self.packet.is_some() { 0 } else { STATUS_DRDY | STATUS_DSC };
+        self.show_signature();
+    }
+
+    /// The signature in the registers (ATA-6 "Signature and persistence").
+    fn show_signature(&mut self) {
+        (self.count, self.low, self.head) = (1, 1, 0);
+        (self.mid, self.high) = if self.packet.is_some() { (0x14, 0xeb) } else { (0, 0) };
     }
 
     fn status(&self) -> u8 {
@@ -160,6 +218,11 @@ impl Drive {
         self.work = Some((Work::Reset, Ticks(u64::MAX)));
     }
 
+    fn take_medium(&mut self) -> Option<Medium> {
+        let disk = self.disk.take()?;
+        Some(if self.packet.is_some() { Medium::Cdrom(disk) } else { Medium::Disk(disk) })
+    }
+
     fn busy_until(&mut self, work: Work, now: Ticks, ns: u64) {
         self.work = Some((work, Ticks(now.0.saturating_add(ns))));
     }
@@ -172,6 +235,8 @@ impl Drive {
             Work::Command(command) => self.begin(command),
             Work::ReadBlock => self.fetch_block(),
             Work::WriteBlock => self.store_block(),
+            Work::Packet => self.execute_packet(),
+            Work::PacketData => self.offer_packet_data(),
             Work::Reset => self.sign(),
         }
     }
@@ -179,7 +244,14 @@ impl Drive {
     /// The host has moved the last byte of the buffer.
     fn block_moved(&mut self, now: Ticks) {
         let transfer = std::mem::replace(&mut self.transfer, Transfer::None);
+        let dma = WORK.saturating_add(self.buffer.len() as u64 * DMA_BYTE);
+        let packet = self.is_in_packet();
         match transfer {
+            Transfer::Packet => self.busy_until(Work::Packet, now, WORK),
+            Transfer::In if packet => self.busy_until(Work::PacketData, now, WORK),
+            Transfer::DmaIn if packet => self.busy_until(Work::PacketData, now, dma),
+            Transfer::DmaIn => self.busy_until(Work::ReadBlock, now, dma),
+            Transfer::DmaOut => self.busy_until(Work::WriteBlock, now, dma),
             Transfer::In if self.remaining > 0 => self.busy_until(Work::ReadBlock, now, WORK),
             Transfer::Out => self.busy_until(Work::WriteBlock, now, WORK),
             Transfer::In | Transfer::None => {}
@@ -201,14 +273,30 @@ impl Drive {
     }
 
     fn write_data(&mut self, value: u32, bytes: usize, now: Ticks) {
-        if self.transfer != Transfer::Out || self.work.is_some() {
+        if !matches!(self.transfer, Transfer::Out | Transfer::Packet) || self.work.is_some() {
             return;
         }
-        let taken = self.buffer.len().saturating_sub(self.position).min(bytes);
-        self.buffer[self.position..self.position + taken].copy_from_slice(&value.to_le_bytes()[..taken]);
+        self.put(&value.to_le_bytes()[..bytes.min(4)], now);
+    }
+
+    /// Bytes for the buffer.
+    fn put(&mut self, bytes: &[u8], now: Ticks) {
+        let taken = self.buffer.len().saturating_sub(self.position).min(bytes.len());
+        self.buffer[self.position..self.position + taken].copy_from_slice(&bytes[..taken]);
         self.position += taken;
         if self.position >= self.buffer.len() {
             self.block_moved(now);
+        }
+    }
+
+    /// DMARQ: which way data is to go, and how many bytes at once.
+    fn dma(&self) -> Option<(Direction, usize)> {
+        let left = self.buffer.len().saturating_sub(self.position);
+        match self.transfer {
+            _ if self.work.is_some() || left == 0 => None,
+            Transfer::DmaIn => Some((Direction::ToMemory, left)),
+            Transfer::DmaOut => Some((Direction::ToDevice, left)),
+            _ => None,
         }
     }
 }
@@ -224,22 +312,48 @@ pub struct AtaChannel {
 }
 
 impl AtaChannel {
-    /// A channel with these disks as device 0 and device 1.
-    pub fn new(disks: [Option<Disk>; 2]) -> AtaChannel {
-        AtaChannel { drives: disks.map(Drive::new), selected: 0, control: 0, irq: IrqLine::default() }
+    /// A channel with these drives as device 0 and device 1.
+    pub fn new(drives: [Option<Medium>; 2]) -> AtaChannel {
+        AtaChannel { drives: drives.map(Drive::new), selected: 0, control: 0, irq: IrqLine::default() }
     }
 
     /// The RESET- line: as power-on, with the disks as they are.
     pub fn reset(&mut self) {
-        let disks = [0, 1].map(|index| self.drives[index].disk.take());
+        let media = [0, 1].map(|index| self.drives[index].take_medium());
         let mut irq = self.irq;
         irq.set(false);
-        *self = AtaChannel { irq, ..AtaChannel::new(disks) };
+        *self = AtaChannel { irq, ..AtaChannel::new(media) };
     }
 
     /// The disk of a device.
     pub fn disk(&self, device: usize) -> Option<&Disk> {
         self.drives.get(device)?.disk.as_ref()
+    }
+
+    /// What the selected drive wants moved by DMA: which way, and how many bytes (not 0).
+    pub fn dma(&self) -> Option<(Direction, usize)> {
+        self.drives[self.selected].dma()
+    }
+
+    /// Takes bytes that the selected drive offers by DMA, at most as many as [`AtaChannel::dma`] says.
+    pub fn dma_take(&mut self, len: usize, now: Ticks) -> Vec<u8> {
+        let drive = self.drive();
+        let Some((Direction::ToMemory, left)) = drive.dma() else { return Vec::new() };
+        let end = drive.position + len.min(left);
+        let bytes = drive.buffer[drive.position..end].to_vec();
+        drive.position = end;
+        if end >= drive.buffer.len() {
+            drive.block_moved(now);
+        }
+        bytes
+    }
+
+    /// Gives the selected drive bytes that it wants by DMA.
+    pub fn dma_give(&mut self, bytes: &[u8], now: Ticks) {
+        let drive = self.drive();
+        if let Some((Direction::ToDevice, _)) = drive.dma() {
+            drive.put(bytes, now);
+        }
     }
 
     /// Whether a command is under way.
@@ -269,15 +383,24 @@ impl AtaChannel {
         if drive.disk.is_some() { drive.status() } else { 0 }
     }
 
+    /// `Choice:` a channel without drives reads as zeros, as QEMU's.
     fn read_register(&mut self, offset: u16) -> u8 {
+        if self.drives.iter().all(|drive| drive.disk.is_none()) {
+            return 0;
+        }
         let (selected, status) = (self.selected, self.status());
         let present = self.drives[selected].disk.is_some();
         // While BSY is set, every register reads as status.
         if status & STATUS_BSY != 0 && offset != STATUS_COMMAND {
             return status;
         }
+        let shows_previous = self.control & CONTROL_PREVIOUS != 0;
         let drive = &mut self.drives[if present { selected } else { 0 }];
         match offset {
+            SECTOR_COUNT if shows_previous => drive.previous.count,
+            LBA_LOW if shows_previous => drive.previous.low,
+            LBA_MID if shows_previous => drive.previous.mid,
+            LBA_HIGH if shows_previous => drive.previous.high,
             ERROR_FEATURES => drive.error,
             SECTOR_COUNT => drive.count,
             LBA_LOW => drive.low,
@@ -297,13 +420,14 @@ impl AtaChannel {
 
     /// Writes to the command block reach both devices, but not one that is busy or moving data.
     fn write_register(&mut self, offset: u16, value: u8) {
+        self.control &= !CONTROL_PREVIOUS;
         for drive in self.drives.iter_mut().filter(|drive| drive.status() & (STATUS_BSY | STATUS_DRQ) == 0) {
             match offset {
                 ERROR_FEATURES => drive.features = value,
-                SECTOR_COUNT => drive.count = value,
-                LBA_LOW => drive.low = value,
-                LBA_MID => drive.mid = value,
-                LBA_HIGH => drive.high = value,
+                SECTOR_COUNT => drive.previous.count = std::mem::replace(&mut drive.count, value),
+                LBA_LOW => drive.previous.low = std::mem::replace(&mut drive.low, value),
+                LBA_MID => drive.previous.mid = std::mem::replace(&mut drive.mid, value),
+                LBA_HIGH => drive.previous.high = std::mem::replace(&mut drive.high, value),
                 DEVICE => drive.head = value & !(DEVICE_ONES | DEVICE_SELECT),
                 _ => {}
             }
@@ -315,6 +439,8 @@ impl AtaChannel {
 
     fn write_command(&mut self, command: u8, now: Ticks) {
         const EXECUTE_DEVICE_DIAGNOSTIC: u8 = 0x90;
+        const DEVICE_RESET: u8 = 0x08;
+        self.control &= !CONTROL_PREVIOUS;
         if command == EXECUTE_DEVICE_DIAGNOSTIC {
             // Manual: both take it, whichever is selected; device 0's interrupt tells of both.
             for (drive, work) in self.drives.iter_mut().zip([Work::Command(command), Work::Reset]) {
@@ -326,7 +452,8 @@ impl AtaChannel {
             return;
         }
         let drive = self.drive();
-        if drive.disk.is_none() || drive.work.is_some() {
+        let is_reset = command == DEVICE_RESET && drive.packet.is_some();
+        if drive.disk.is_none() || drive.work.is_some() && !is_reset {
             tracing::debug!("ATA command {command:#04x} to a device that is busy or absent is ignored");
             return;
         }

@@ -4,25 +4,30 @@
 //! threads, and several live side by side.
 
 use crate::acpi;
-use crate::ata::{self, AtaChannel};
+use crate::ata::{self, AtaChannel, Medium};
 use crate::calendar::DateTime;
 use crate::crtc::Crtc;
 use crate::debug_ports::{DebugConsole, DebugExit};
 use crate::device::{PortDevice, Timed, WideData};
 use crate::disk::Disk;
 use crate::firmware;
+use crate::fw_cfg::{Facts, File, FwCfg};
 use crate::interrupts::Interrupts;
 use crate::keyboard::KeyboardController;
 use crate::memory::{LOW_LIMIT, Layout, MemoryMap, TEXT};
+use crate::pci::Pci;
+use crate::pci::bus_master::BusMaster;
 use crate::pit::Pit;
 use crate::ports::{Chip, Overlap, PortMap};
 use crate::power::{self, Power};
 use crate::rtc::Rtc;
 use crate::screen;
-use crate::system_control::{ControlA, ControlB};
+use crate::system_control::{ControlA, ControlB, ResetControl};
 use crate::uart::{Pace, Uart};
 use pagewalk_x86::bus::{Bus, Frame, Phys, Request, Size, Ticks};
 use pagewalk_x86::ram::Ram;
+
+mod wires;
 
 /// First ports of the serial ports.
 pub const SERIAL_PORTS: [u16; 2] = [0x3f8, 0x2f8];
@@ -69,8 +74,10 @@ pub struct Config {
     pub memory: u64,
     /// A firmware ROM; without one there is a stub that answers interrupts and halts at the reset vector.
     pub rom: Option<Vec<u8>>,
-    /// Up to four disks: master and slave of the primary channel, then of the secondary.
+    /// Up to four disks: master and slave of the primary channel, then of the secondary. A disc leaves room for three.
     pub disks: Vec<Disk>,
+    /// A disc in a CD-ROM drive, master of the secondary channel.
+    pub cdrom: Option<Disk>,
     /// How many serial ports (COM1, COM2).
     pub serial_ports: usize,
     /// Whether sent bytes take the time their bits need.
@@ -79,19 +86,23 @@ pub struct Config {
     pub date: DateTime,
     /// What CMOS and the BIOS data area say of an x87.
     pub coprocessor: bool,
+    /// Files that a firmware finds in the firmware configuration device.
+    pub files: Vec<File>,
 }
 
 impl Default for Config {
-    /// 128 MiB, no ROM, no disk, COM1, 1 January 2000.
+    /// 128 MiB, no ROM, no disk, no disc, COM1, 1 January 2000.
     fn default() -> Self {
         Config {
             memory: 128 << 20,
             rom: None,
             disks: Vec::new(),
+            cdrom: None,
             serial_ports: 1,
             pace: Pace::Immediate,
             date: DateTime::default(),
             coprocessor: true,
+            files: Vec::new(),
         }
     }
 }
@@ -108,6 +119,9 @@ pub enum BoardError {
     /// Too many disks.
     #[error("{0} disks are too many: there is room for 4")]
     Disks(usize),
+    /// Too many disks beside a CD-ROM drive.
+    #[error("{0} disks and a CD-ROM drive are too many: there is room for 3 disks beside it")]
+    DisksBesideCdrom(usize),
     /// Too many serial ports.
     #[error("{0} serial ports are too many: there is room for 2")]
     SerialPorts(usize),
@@ -156,10 +170,15 @@ pub struct Board {
     keyboard: KeyboardController,
     rtc: Rtc,
     uarts: Vec<Uart>,
-    ata: [Option<AtaChannel>; 2],
+    ata: [AtaChannel; 2],
+    pci: Pci,
+    bus_master: BusMaster,
+    reset_control: ResetControl,
     crtc: Crtc,
     power: Power,
     debug_console: DebugConsole,
+    fw_cfg: FwCfg,
+    firmware_console: DebugConsole,
     debug_exit: DebugExit,
     request: Option<Request>,
     /// Each timed chip's next deadline, and the earliest of them.
@@ -175,6 +194,9 @@ impl Board {
         }
         if config.disks.len() > 4 {
             return Err(BoardError::Disks(config.disks.len()));
+        }
+        if config.disks.len() > 3 && config.cdrom.is_some() {
+            return Err(BoardError::DisksBesideCdrom(config.disks.len()));
         }
         if config.serial_ports > SERIAL_PORTS.len() {
             return Err(BoardError::SerialPorts(config.serial_ports));
@@ -192,12 +214,12 @@ impl Board {
         for (index, value) in firmware::cmos(&config) {
             rtc.set_memory(index, value);
         }
-        let mut disks = config.disks.into_iter();
-        let mut channel = || {
-            let disks = [disks.next(), disks.next()];
-            disks.iter().any(Option::is_some).then(|| AtaChannel::new(disks))
-        };
-        let ata = [channel(), channel()];
+        let facts = Facts { low_memory: config.memory.min(LOW_LIMIT), memory: config.memory, processors: 1 };
+        let fw_cfg = FwCfg::new(facts, config.files);
+        let mut disks = config.disks.into_iter().map(Medium::Disk);
+        let primary = AtaChannel::new([disks.next(), disks.next()]);
+        let third = config.cdrom.map(Medium::Cdrom).or_else(|| disks.next());
+        let ata = [primary, AtaChannel::new([third, disks.next()])];
 
         let mut ports = PortMap::default();
         ports.claim(0x20..=0x21, Chip::Pic, 0)?;
@@ -212,9 +234,7 @@ impl Board {
         for (index, &first) in SERIAL_PORTS[..config.serial_ports].iter().enumerate() {
             ports.claim(first..=first + 7, Chip::Uart(index), 0)?;
         }
-        for (index, &(command, control)) in
-            ATA_PORTS.iter().enumerate().filter(|(index, _)| ata[*index].is_some())
-        {
+        for (index, &(command, control)) in ATA_PORTS.iter().enumerate() {
             ports.claim(command..=command + 7, Chip::Ata(index), 0)?;
             ports.claim(control..=control, Chip::Ata(index), ata::CONTROL)?;
         }
@@ -224,6 +244,12 @@ impl Board {
         ports.claim(APM_PORTS, Chip::Power, power::APM)?;
         ports.claim(0xe9..=0xe9, Chip::DebugConsole, 0)?;
         ports.claim(0xf4..=0xf7, Chip::DebugExit, 0)?;
+        ports.claim(0x402..=0x402, Chip::FirmwareConsole, 0)?;
+        ports.claim(0x510..=0x511, Chip::FwCfg, 0)?;
+        ports.claim(0x514..=0x51b, Chip::FwCfg, 4)?;
+        ports.claim(0xcf8..=0xcf8, Chip::PciAddress, 0)?;
+        ports.claim(0xcf9..=0xcf9, Chip::ResetControl, 0)?;
+        ports.claim(0xcfc..=0xcff, Chip::Pci, 0)?;
 
         let mut board = Board {
             layout,
@@ -239,9 +265,14 @@ impl Board {
             rtc,
             uarts: vec![Uart::new(config.pace); config.serial_ports],
             ata,
+            pci: Pci::new(),
+            bus_master: BusMaster::default(),
+            reset_control: ResetControl::default(),
             crtc: Crtc::default(),
             power: Power::new(),
             debug_console: DebugConsole::default(),
+            fw_cfg,
+            firmware_console: DebugConsole::default(),
             debug_exit: DebugExit::default(),
             request: None,
             deadlines: [NEVER; 9],
@@ -251,57 +282,6 @@ impl Board {
         Ok(board)
     }
 
-    /// Carries every chip's interrupt line to the interrupt controllers.
-    fn carry_lines(&mut self) {
-        self.interrupts.wire(IRQ_TIMER, &mut self.pit.out0);
-        self.interrupts.wire(IRQ_KEYBOARD, &mut self.keyboard.irq);
-        for (uart, irq) in self.uarts.iter_mut().zip(IRQ_SERIAL) {
-            self.interrupts.wire(irq, &mut uart.irq);
-        }
-        self.interrupts.wire(IRQ_CLOCK, &mut self.rtc.irq);
-        self.interrupts.wire(IRQ_POWER, &mut self.power.irq);
-        for (channel, irq) in self.ata.iter_mut().zip(IRQ_ATA) {
-            if let Some(channel) = channel {
-                self.interrupts.wire(irq, &mut channel.irq);
-            }
-        }
-    }
-
-    /// The lines that may yet rise while the processor sleeps: by themselves, or by input from outside.
-    fn live_lines(&self) -> u16 {
-        let line = |irq: u8, live: bool| u16::from(live) << irq;
-        let mut lines = line(IRQ_TIMER, self.pit.could_interrupt())
-            | line(IRQ_KEYBOARD, self.keyboard.could_interrupt())
-            | line(IRQ_CLOCK, self.rtc.could_interrupt())
-            | line(IRQ_POWER, self.power.could_interrupt());
-        for (uart, irq) in self.uarts.iter().zip(IRQ_SERIAL) {
-            lines |= line(irq, uart.could_interrupt());
-        }
-        for (channel, irq) in self.ata.iter().zip(IRQ_ATA) {
-            lines |= line(irq, channel.as_ref().is_some_and(AtaChannel::could_interrupt));
-        }
-        lines
-    }
-
-    /// The wires that are not interrupts: address line 20, the reset line, the debug exit.
-    fn carry_controls(&mut self) {
-        let a20 = self.keyboard.a20() || self.control_a.a20();
-        if a20 != self.a20 {
-            self.a20 = a20;
-            self.layout_version = self.layout_version.wrapping_add(1);
-        }
-        // `Choice:` an INIT resets the board, as the keyboard controller's pulse does.
-        if self.keyboard.take_reset() || self.interrupts.take_init() {
-            self.request = Some(Request::Reset);
-        }
-        if self.power.take_off() {
-            self.request = Some(Request::PowerOff);
-        }
-        if let Some(value) = self.debug_exit.take() {
-            self.request = Some(Request::Exit(value));
-        }
-    }
-
     /// A chip was touched: its wires are carried, and when it next wants the time is asked.
     fn settle(&mut self, chip: Chip, now: Ticks) {
         let (slot, next) = match chip {
@@ -309,11 +289,22 @@ impl Board {
             Chip::Rtc => (1, self.rtc.tick(now)),
             Chip::Keyboard => (2, self.keyboard.tick(now)),
             Chip::Uart(index) => (3 + index, self.uarts.get_mut(index).and_then(|uart| uart.tick(now))),
-            Chip::Ata(index) => (5 + index, self.ata[index].as_mut().and_then(|channel| channel.tick(now))),
+            Chip::Ata(index) => {
+                self.ata[index].tick(now);
+                self.serve_dma(index, now);
+                (5 + index, self.ata[index].tick(now))
+            }
             Chip::LocalApic => (7, self.interrupts.tick(now)),
             Chip::Power => (8, self.power.tick(now)),
             Chip::Pic => return self.interrupts.settle(),
-            Chip::ControlB | Chip::Crtc | Chip::DebugConsole => return,
+            Chip::ControlB | Chip::Crtc | Chip::DebugConsole | Chip::ResetControl => return,
+            Chip::PciAddress | Chip::FirmwareConsole => return,
+            Chip::FwCfg => return self.serve_fw_cfg(),
+            Chip::Pci => return self.carry_pci(),
+            Chip::BusMaster => {
+                self.settle(Chip::Ata(0), now);
+                return self.settle(Chip::Ata(1), now);
+            }
             Chip::ControlA | Chip::DebugExit => return self.carry_controls(),
         };
         if matches!(chip, Chip::Keyboard | Chip::Power) {
@@ -337,7 +328,13 @@ impl Board {
             Chip::ControlB => self.control_b.read(self.pit.out2(now), now),
             Chip::Rtc => self.rtc.read8(offset, now),
             Chip::Uart(index) => self.uarts[index].read8(offset, now),
-            Chip::Ata(index) => self.ata[index].as_mut().map_or(0xff, |channel| channel.read8(offset, now)),
+            Chip::Ata(index) => self.ata[index].read8(offset, now),
+            Chip::PciAddress => 0xff,
+            Chip::FwCfg => self.fw_cfg.read8(offset, now),
+            Chip::FirmwareConsole => self.firmware_console.read8(offset, now),
+            Chip::Pci => self.pci.read8(offset, now),
+            Chip::ResetControl => self.reset_control.read(),
+            Chip::BusMaster => self.bus_master.read8(offset, now),
             Chip::Crtc => self.crtc.read8(offset, now),
             Chip::DebugConsole => self.debug_console.read8(offset, now),
             Chip::DebugExit => self.debug_exit.read8(offset, now),
@@ -365,11 +362,17 @@ impl Board {
             }
             Chip::Rtc => self.rtc.write8(offset, value, now),
             Chip::Uart(index) => self.uarts[index].write8(offset, value, now),
-            Chip::Ata(index) => {
-                if let Some(channel) = &mut self.ata[index] {
-                    channel.write8(offset, value, now);
+            Chip::Ata(index) => self.ata[index].write8(offset, value, now),
+            Chip::PciAddress => {}
+            Chip::FwCfg => self.fw_cfg.write8(offset, value, now),
+            Chip::FirmwareConsole => self.firmware_console.write8(offset, value, now),
+            Chip::Pci => self.pci.write8(offset, value, now),
+            Chip::ResetControl => {
+                if self.reset_control.write(value) {
+                    self.request = Some(Request::Reset);
                 }
             }
+            Chip::BusMaster => self.bus_master.write8(offset, value, now),
             Chip::Crtc => self.crtc.write8(offset, value, now),
             Chip::DebugConsole => self.debug_console.write8(offset, value, now),
             Chip::DebugExit => self.debug_exit.write8(offset, value, now),
@@ -379,10 +382,12 @@ impl Board {
         self.settle(chip, now);
     }
 
-    /// The chip at `port`, if it decodes accesses of more than a byte there.
-    fn wide(&mut self, port: u16) -> Option<(Chip, &mut dyn WideData)> {
+    /// The chip at `port`, if it decodes accesses of `size`, more than a byte, there.
+    fn wide(&mut self, port: u16, size: Size) -> Option<(Chip, &mut dyn WideData)> {
         match self.ports.find(port)? {
-            (chip @ Chip::Ata(index), 0) => Some((chip, self.ata[index].as_mut()?)),
+            (chip @ Chip::Ata(index), 0) => Some((chip, &mut self.ata[index])),
+            (chip @ Chip::FwCfg, 0) if size == Size::Word => Some((chip, &mut self.fw_cfg)),
+            (chip @ Chip::PciAddress, _) if size == Size::Dword => Some((chip, &mut self.pci)),
             (chip @ Chip::DebugExit, _) => Some((chip, &mut self.debug_exit)),
             _ => None,
         }
@@ -397,7 +402,12 @@ impl Board {
         self.rtc.reset();
         self.power.reset();
         self.uarts.iter_mut().for_each(Uart::reset);
-        self.ata.iter_mut().flatten().for_each(AtaChannel::reset);
+        self.ata.iter_mut().for_each(AtaChannel::reset);
+        self.pci.reset();
+        self.fw_cfg.reset();
+        self.bus_master = BusMaster::default();
+        self.reset_control = ResetControl::default();
+        self.carry_pci();
         self.interrupts.reset();
         self.request = None;
         self.layout_version = self.layout_version.wrapping_add(1);
@@ -468,6 +478,11 @@ impl Board {
         self.debug_console.output.take()
     }
 
+    /// The bytes a firmware wrote to its own console (port 402h) since this was last asked.
+    pub fn take_firmware_messages(&mut self) -> Vec<u8> {
+        self.firmware_console.output.take()
+    }
+
     /// The text screen, line by line.
     pub fn screen(&self) -> Vec<String> {
         screen::lines(self.ram.slice(TEXT as usize, 0x8000), self.crtc.display_start())
@@ -480,7 +495,7 @@ impl Board {
 
     /// The disk at a place: 0 and 1 on the primary channel, 2 and 3 on the secondary.
     pub fn disk(&self, index: usize) -> Option<&Disk> {
-        self.ata.get(index / 2)?.as_ref()?.disk(index % 2)
+        self.ata.get(index / 2)?.disk(index % 2)
     }
 
     /// How many serial ports there are.
@@ -566,13 +581,15 @@ impl Bus for Board {
     }
 
     fn mmio_read(&mut self, at: Phys, size: Size, now: Ticks) -> u32 {
-        self.interrupts.mmio_read(at, size, now).unwrap_or_else(|| size.mask())
+        self.interrupts.mmio_read(at, size, now).unwrap_or_else(|| self.read_hole(at, size))
     }
 
     fn mmio_write(&mut self, at: Phys, size: Size, value: u32, now: Ticks) {
         if self.interrupts.mmio_write(at, size, value, now) {
             self.settle(Chip::LocalApic, now);
             self.carry_controls();
+        } else {
+            self.write_hole(at, size, value);
         }
     }
 
@@ -584,7 +601,7 @@ impl Bus for Board {
 
     fn port_read(&mut self, port: u16, size: Size, now: Ticks) -> u32 {
         if size != Size::Byte
-            && let Some((chip, device)) = self.wide(port)
+            && let Some((chip, device)) = self.wide(port, size)
         {
             let value = device.read_wide(size, now);
             self.settle(chip, now);
@@ -597,7 +614,7 @@ impl Bus for Board {
 
     fn port_write(&mut self, port: u16, size: Size, value: u32, now: Ticks) {
         if size != Size::Byte
-            && let Some((chip, device)) = self.wide(port)
+            && let Some((chip, device)) = self.wide(port, size)
         {
             device.write_wide(size, value & size.mask(), now);
             return self.settle(chip, now);
@@ -640,3 +657,6 @@ impl Bus for Board {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod pci_tests;

@@ -13,6 +13,7 @@ use crate::acpi;
 use crate::apic::LOCAL_BASE;
 use crate::board::{Board, Config, SERIAL_PORTS};
 use crate::memory::{EBDA, EXTENDED, LOW_LIMIT, TEXT};
+use crate::pci::{self, Place};
 use pagewalk_x86::bus::{Bus, Phys, Size, Ticks};
 
 const KIB: u64 = 1 << 10;
@@ -87,6 +88,9 @@ pub(crate) fn cmos(config: &Config) -> Vec<(u8, u8)> {
         (0x31, extended[1]),
         (0x34, above_16m[0]),
         (0x35, above_16m[1]),
+        // Boot from a disk, else from a disc; no check of a floppy's signature (as Bochs and QEMU number them).
+        (0x38, 0x00),
+        (0x3d, 0x32),
         (0x5b, above_4g[0]),
         (0x5c, above_4g[1]),
         (0x5d, above_4g[2]),
@@ -181,6 +185,23 @@ const CHIPS: &[(u16, u8)] = &[
     (0x40, 0x00),
     // Address line 20.
     (0x92, 0x02),
+    // PCI's interrupts, 10 and 11, are level-triggered.
+    (0x4d1, 0x0c),
+];
+
+/// PCI configuration: place, register, dword. PIRQA# to PIRQD# go to interrupts 10, 10, 11 and 11; the IDE bus master
+/// has its ports at C000h; the power management function has its own at 600h and 700h, and interrupt 9.
+const PCI: &[(Place, u8, u32)] = &[
+    (pci::ISA_BRIDGE, 0x60, 0x0b0b_0a0a),
+    (pci::IDE, 0x20, 0xc001),
+    (pci::IDE, 0x04, 0x0001),
+    (pci::IDE, 0x40, 0x8000_8000),
+    (pci::POWER, 0x3c, 0x0109),
+    (pci::POWER, 0x40, 0x0601),
+    (pci::POWER, 0x80, 0x0001),
+    (pci::POWER, 0x90, 0x0701),
+    (pci::POWER, 0xd0, 0x0009_0000),
+    (pci::POWER, 0x04, 0x0001),
 ];
 
 /// See [`Board::firmware_defaults`].
@@ -194,6 +215,12 @@ pub(crate) fn leave_defaults(board: &mut Board) {
             board.mmio_write(Phys(LOCAL_BASE + offset), Size::Dword, value, POWER_ON);
         }
     }
+    for &(place, register, value) in PCI {
+        let address = 0x8000_0000 | u32::from(place.device) << 11 | u32::from(place.function) << 8;
+        board.port_write(0xcf8, Size::Dword, address | u32::from(register), POWER_ON);
+        board.port_write(0xcfc, Size::Dword, value, POWER_ON);
+    }
+    board.port_write(0xcf8, Size::Dword, 0, POWER_ON);
     // Serial ports: 9600 baud, 8 bits, no parity, as a BIOS's self-test leaves them, so that a kernel's first byte out
     // is a whole one.
     for first in &SERIAL_PORTS[..board.serial_ports()] {

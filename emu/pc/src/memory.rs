@@ -1,8 +1,10 @@
 //! Where memory stands in the physical address space, and what a firmware would tell a kernel of it.
 //!
 //! RAM fills the address space from 0 to at most 3 GiB and goes on above 4 GiB; the VGA window and the ROM area cut
-//! a hole below 1 MiB. The firmware ROM ends at 4 GiB, and its last part is seen again ending at 1 MiB.
+//! a hole below 1 MiB. The firmware ROM ends at 4 GiB, and its last part is seen again ending at 1 MiB, unless the host
+//! bridge lets the RAM be seen that lies there.
 
+use crate::pci::host_bridge::{Attributes, Segments};
 use pagewalk_x86::bus::Frame;
 
 /// The end of conventional memory, as the BIOS tells it: the last KiB is its own (EBDA).
@@ -19,6 +21,8 @@ pub const EXTENDED: u64 = 0x10_0000;
 pub const LOW_LIMIT: u64 = 0xc000_0000;
 /// 4 GiB.
 pub const FOUR_GIB: u64 = 1 << 32;
+/// Log2 of the size of the first twelve segments of the ROM area; the last reaches to its end.
+const SEGMENT_SHIFT: u64 = 14;
 /// How much of a ROM is seen again below 1 MiB at most.
 const ROM_COPY: u64 = 128 << 10;
 
@@ -69,13 +73,26 @@ pub struct Layout {
     high: u64,
     /// Size of the ROM, a whole number of pages; it is stored after all RAM.
     rom: u64,
+    /// What the host bridge lets be seen in the ROM area.
+    shadow: Segments,
 }
 
 impl Layout {
     /// A layout of `memory` bytes of RAM and `rom` bytes of ROM, both whole pages.
     pub fn new(memory: u64, rom: u64) -> Layout {
         let low = memory.min(LOW_LIMIT);
-        Layout { low, high: memory - low, rom }
+        Layout { low, high: memory - low, rom, shadow: Segments::default() }
+    }
+
+    /// The host bridge sends accesses to the ROM area elsewhere; whether that changes anything.
+    pub fn set_shadow(&mut self, shadow: Segments) -> bool {
+        std::mem::replace(&mut self.shadow, shadow) != shadow
+    }
+
+    /// The attributes of an address in the ROM area.
+    pub fn attributes(&self, at: u64) -> Attributes {
+        let segment = (at.saturating_sub(ROM_AREA) >> SEGMENT_SHIFT) as usize;
+        self.shadow[segment.min(self.shadow.len() - 1)]
     }
 
     /// How much there is to store.
@@ -88,13 +105,20 @@ impl Layout {
         self.low + self.high
     }
 
-    /// What stands at the page of physical address `at`.
+    /// What stands at the page of physical address `at`. Where reads and writes go to different memories, that is
+    /// [`Frame::Device`]; [`Layout::rom_page`] has what is read, and RAM what is written.
     pub fn frame(&self, at: u64) -> Frame {
         let at = at & !0xfff;
         let from_rom_end = |end: u64| Frame::Rom((self.stored() - (end - at)) as usize);
         match at {
-            ROM_AREA..EXTENDED if EXTENDED - at <= self.rom.min(ROM_COPY) => from_rom_end(EXTENDED),
-            ROM_AREA..EXTENDED => Frame::Device,
+            ROM_AREA..EXTENDED => match self.attributes(at) {
+                Attributes { read: true, write: true } => Frame::Ram(at as usize),
+                Attributes { read: true, write: false } => Frame::Rom(at as usize),
+                Attributes { read: false, write: true } => Frame::Device,
+                Attributes { read: false, write: false } => {
+                    self.rom_page(at).map_or(Frame::Device, Frame::Rom)
+                }
+            },
             _ if at < self.low => Frame::Ram(at as usize),
             _ if at < FOUR_GIB && FOUR_GIB - at <= self.rom => from_rom_end(FOUR_GIB),
             _ if at >= FOUR_GIB && at - FOUR_GIB < self.high => {
@@ -102,6 +126,13 @@ impl Layout {
             }
             _ => Frame::Device,
         }
+    }
+
+    /// Where the page of the ROM that stands at `at` below 1 MiB is stored.
+    pub fn rom_page(&self, at: u64) -> Option<usize> {
+        let before_end = EXTENDED.checked_sub(at & !0xfff)?;
+        (before_end != 0 && before_end <= self.rom.min(ROM_COPY))
+            .then(|| (self.stored() - before_end) as usize)
     }
 
     /// The address of a stored byte: the inverse of [`Layout::frame`]. Of a ROM seen twice, the upper place.
@@ -177,6 +208,31 @@ mod tests {
         assert_eq!(layout.frame(0xf_f000), Frame::Rom(0x23_f000));
         assert_eq!(layout.frame(0xe_0000), Frame::Rom(0x22_0000));
         assert_eq!(layout.frame(0xd_f000), Frame::Device);
+    }
+
+    #[test]
+    fn the_rom_area_shows_the_memory_that_each_segments_attributes_say() {
+        let mut layout = Layout::new(2 * MIB, 0x4_0000);
+        let mut shadow = Segments::default();
+        let attributes = |read, write| Attributes { read, write };
+        (shadow[0], shadow[1], shadow[8], shadow[12]) = (
+            attributes(true, true),
+            attributes(true, false),
+            attributes(false, true),
+            attributes(true, true),
+        );
+        assert!(layout.set_shadow(shadow) && !layout.set_shadow(shadow));
+        assert_eq!(layout.frame(0xc_3000), Frame::Ram(0xc_3000));
+        assert_eq!(layout.frame(0xc_4000), Frame::Rom(0xc_4000));
+        assert_eq!(layout.frame(0xc_8000), Frame::Device);
+        assert_eq!((layout.frame(0xe_0000), layout.rom_page(0xe_0000)), (Frame::Device, Some(0x22_0000)));
+        assert_eq!(layout.frame(0xe_4000), Frame::Rom(0x22_4000));
+        assert_eq!(
+            (layout.frame(0xf_0000), layout.frame(0xf_f000)),
+            (Frame::Ram(0xf_0000), Frame::Ram(0xf_f000))
+        );
+        assert_eq!(layout.frame(0xffff_f000), Frame::Rom(0x23_f000));
+        assert_eq!(layout.address(0xf_f123), 0xf_f123);
     }
 
     #[test]

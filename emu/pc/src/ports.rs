@@ -31,6 +31,18 @@ pub enum Chip {
     Power,
     /// The local APICs: no ports.
     LocalApic,
+    /// PCI's address register, and nothing else of that dword.
+    PciAddress,
+    /// PCI's data register.
+    Pci,
+    /// The reset control register.
+    ResetControl,
+    /// The bus master of the disk channels.
+    BusMaster,
+    /// The firmware configuration device.
+    FwCfg,
+    /// The console of a firmware's messages.
+    FirmwareConsole,
 }
 
 /// A range of ports and the chip behind it.
@@ -88,6 +100,38 @@ impl PortMap {
         Ok(())
     }
 
+    /// The ports of a chip that can be moved: `first` (or nowhere) and those after it, `len` in all, whoever
+    /// already has one of them keeping it.
+    pub fn relocate(&mut self, chip: Chip, first: Option<u16>, len: u16) {
+        let slot = match self.claims.iter().position(|claim| claim.chip == chip) {
+            Some(slot) => slot,
+            None => {
+                self.claims.push(Claim { ports: 0..=0, chip, offset: 0 });
+                self.claims.len() - 1
+            }
+        };
+        let number = u8::try_from(slot + 1).expect("a board has fewer than 256 ranges of ports");
+        for owner in self.owner.iter_mut().filter(|owner| **owner == number) {
+            *owner = 0;
+        }
+        let Some(first) = first else { return };
+        let ports = first..=first.saturating_add(len.saturating_sub(1));
+        self.claims[slot].ports = ports.clone();
+        for port in ports {
+            let owner = &mut self.owner[usize::from(port)];
+            if *owner == 0 {
+                *owner = number;
+            }
+        }
+    }
+
+    /// Where a chip that can be moved is.
+    pub fn place_of(&self, chip: Chip) -> Option<u16> {
+        let slot = self.claims.iter().position(|claim| claim.chip == chip)?;
+        let first = *self.claims[slot].ports.start();
+        (usize::from(*self.owner.get(usize::from(first))?) == slot + 1).then_some(first)
+    }
+
     /// The chip at `port`, and the chip's offset of it.
     #[inline]
     pub fn find(&self, port: u16) -> Option<(Chip, u16)> {
@@ -108,6 +152,18 @@ mod tests {
         let overlap = map.claim(0x61..=0x61, Chip::ControlB, 0).unwrap_err();
         assert_eq!(overlap.to_string(), "port 0x0061 of ControlB already belongs to Keyboard");
         assert_eq!(map.find(0x61), Some((Chip::Keyboard, 1)));
+    }
+
+    #[test]
+    fn a_movable_chip_leaves_its_old_ports_and_takes_none_that_are_taken() {
+        let mut map = PortMap::default();
+        map.claim(0x108..=0x108, Chip::Rtc, 0).unwrap();
+        map.relocate(Chip::BusMaster, Some(0x100), 16);
+        assert_eq!((map.find(0x10f), map.find(0x108)), (Some((Chip::BusMaster, 15)), Some((Chip::Rtc, 0))));
+        map.relocate(Chip::BusMaster, Some(0xfff8), 16);
+        assert_eq!((map.find(0x100), map.find(0xffff)), (None, Some((Chip::BusMaster, 7))));
+        map.relocate(Chip::BusMaster, None, 16);
+        assert_eq!((map.find(0xfff8), map.find(0x108)), (None, Some((Chip::Rtc, 0))));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! System control ports A (92h) and B (61h): odd wires of the PC AT and the PS/2 that no chip of their own holds.
+//! System control ports A (92h) and B (61h), and PIIX3's reset control (CF9h): odd wires of the PC AT and the PS/2 that no chip of their own holds.
 //!
 //! Port B switches counter 2's gate and the speaker and shows the counter's output and the memory refresh; port A
-//! masks address line 20 and resets the processor.
+//! masks address line 20 and resets the processor; reset control resets the board (82371SB, "Reset Control Register").
 //!
 //! Left out: the NMI sources of port B (parity and channel check never happen) and the sound of the speaker.
 //! `Choice:` the refresh bit toggles every 18 timer clocks, as counter 1 is programmed on a PC, whatever it is set to.
@@ -15,6 +15,11 @@ const B_OUT2: u8 = 1 << 5;
 
 const A_FAST_RESET: u8 = 1 << 0;
 const A_A20: u8 = 1 << 1;
+
+/// A rise of this bit resets.
+const RESET_CPU: u8 = 1 << 2;
+/// Whether that is a hard reset. Here all are.
+const RESET_HARD: u8 = 1 << 1;
 
 /// System control port B.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -66,9 +71,38 @@ impl ControlA {
     }
 }
 
+/// The reset control register.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ResetControl {
+    written: u8,
+}
+
+impl ResetControl {
+    /// IN.
+    pub fn read(&self) -> u8 {
+        self.written
+    }
+
+    /// OUT. Returns whether bit 2 rose, which resets the board.
+    pub fn write(&mut self, value: u8) -> bool {
+        let reset = value & !self.written & RESET_CPU != 0;
+        self.written = value & (RESET_HARD | RESET_CPU);
+        reset
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reset_control_resets_when_bit_2_goes_from_0_to_1() {
+        let mut port = ResetControl::default();
+        assert!(!port.write(0xfb));
+        assert_eq!(port.read(), 0x02);
+        assert!(port.write(0x06));
+        assert!(!port.write(0x06));
+    }
 
     #[test]
     fn the_refresh_bit_toggles_every_15_microseconds() {

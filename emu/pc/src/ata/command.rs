@@ -1,4 +1,4 @@
-//! What each ATA command does (ATA/ATAPI-4, "Command descriptions"), once its time has come.
+//! What each ATA command does (ATA/ATAPI-6, "Command descriptions"), once its time has come.
 
 use super::*;
 
@@ -12,6 +12,10 @@ pub(super) struct Geometry {
 
 /// Sectors that fit into 28 bits of address.
 pub(super) const LBA28_SECTORS: u64 = 1 << 28;
+/// Sectors that fit into 48 bits of address.
+const LBA48_SECTORS: u64 = 1 << 48;
+/// Sectors that go by DMA at once.
+const DMA_SECTORS: u32 = 128;
 /// The largest block of READ and WRITE MULTIPLE.
 pub(super) const MAX_MULTIPLE: u8 = 16;
 
@@ -45,12 +49,12 @@ impl Geometry {
 
 /// How a command ended badly.
 #[derive(Clone, Copy, Debug)]
-struct Failure {
-    error: u8,
-    status: u8,
+pub(super) struct Failure {
+    pub error: u8,
+    pub status: u8,
 }
 
-const ABORTED: Failure = Failure { error: ERROR_ABORTED, status: STATUS_ERR };
+pub(super) const ABORTED: Failure = Failure { error: ERROR_ABORTED, status: STATUS_ERR };
 const NOT_FOUND: Failure = Failure { error: ERROR_ID_NOT_FOUND, status: STATUS_ERR };
 
 impl From<crate::disk::SectorError> for Failure {
@@ -66,9 +70,19 @@ impl From<crate::disk::SectorError> for Failure {
 }
 
 impl Drive {
-    /// Sectors that the drive admits to.
+    /// Sectors that the drive admits to when asked with 28 bits.
     pub(super) fn capacity(&self) -> u64 {
-        self.disk.as_ref().map_or(0, Disk::sectors).min(LBA28_SECTORS - 1)
+        self.sectors().min(LBA28_SECTORS - 1)
+    }
+
+    /// Sectors of the disk.
+    pub(super) fn sectors(&self) -> u64 {
+        self.disk.as_ref().map_or(0, Disk::sectors).min(LBA48_SECTORS)
+    }
+
+    /// Whether the command under way has 48 bits of address and 16 of count.
+    fn is_extended(&self) -> bool {
+        matches!(self.command, 0x24 | 0x25 | 0x27 | 0x29 | 0x34 | 0x35 | 0x39 | 0x3d | 0x42 | 0xce)
     }
 
     fn uses_lba(&self) -> bool {
@@ -78,6 +92,12 @@ impl Drive {
     /// The sector that the registers name.
     fn lba(&self) -> Option<u64> {
         let cylinder = u16::from_le_bytes([self.mid, self.high]);
+        if self.is_extended() {
+            let previous = self.previous;
+            let bytes = [self.low, self.mid, self.high, previous.low, previous.mid, previous.high, 0, 0];
+            // Manual: without the LBA bit the command is aborted; a sector that does not exist does that too
+            return Some(u64::from_le_bytes(bytes)).filter(|lba| self.uses_lba() && *lba < self.sectors());
+        }
         let lba = if self.uses_lba() {
             u64::from(self.head & 15) << 24 | u64::from(cylinder) << 8 | u64::from(self.low)
         } else {
@@ -87,7 +107,11 @@ impl Drive {
     }
 
     fn set_lba(&mut self, lba: u64) {
-        if self.uses_lba() {
+        if self.is_extended() {
+            let previous = &mut self.previous;
+            [self.low, self.mid, self.high, previous.low, previous.mid, previous.high, ..] =
+                lba.to_le_bytes();
+        } else if self.uses_lba() {
             let [low, mid, high, top, ..] = lba.to_le_bytes();
             (self.low, self.mid, self.high) = (low, mid, high);
             self.head = self.head & !15 | top & 15;
@@ -99,12 +123,16 @@ impl Drive {
         }
     }
 
-    /// A sector count register of 0 means 256.
+    /// A sector count register of 0 means 256, or 65536.
     fn sectors_asked(&self) -> u32 {
+        if self.is_extended() {
+            let count = u16::from_le_bytes([self.count, self.previous.count]);
+            return if count == 0 { 0x1_0000 } else { u32::from(count) };
+        }
         if self.count == 0 { 256 } else { u32::from(self.count) }
     }
 
-    fn finish(&mut self, outcome: Result<(), Failure>) {
+    pub(super) fn finish(&mut self, outcome: Result<(), Failure>) {
         if let Err(failure) = outcome {
             self.transfer = Transfer::None;
             self.remaining = 0;
@@ -117,6 +145,9 @@ impl Drive {
     /// The first step of a command.
     pub(super) fn begin(&mut self, command: u8) {
         self.command = command;
+        if self.packet.is_some() {
+            return self.begin_of_packet_device(command);
+        }
         match command {
             // EXECUTE DEVICE DIAGNOSTIC
             0x90 => {
@@ -131,13 +162,17 @@ impl Drive {
                 self.interrupt = true;
             }
             // READ SECTOR(S), with and without retries
-            0x20 | 0x21 => self.begin_read(),
+            0x20 | 0x21 | 0x24 => self.begin_read(),
             // READ MULTIPLE
-            0xc4 if self.multiple != 0 => self.begin_read(),
+            0xc4 | 0x29 if self.multiple != 0 => self.begin_read(),
+            // READ DMA, with and without retries
+            0xc8 | 0xc9 | 0x25 => self.begin_read(),
             // WRITE SECTOR(S), with and without retries
-            0x30 | 0x31 => self.begin_write(),
-            // WRITE MULTIPLE
-            0xc5 if self.multiple != 0 => self.begin_write(),
+            0x30 | 0x31 | 0x34 => self.begin_write(),
+            // WRITE MULTIPLE, also with forced unit access
+            0xc5 | 0x39 | 0xce if self.multiple != 0 => self.begin_write(),
+            // WRITE DMA, with and without retries, also with forced unit access
+            0xca | 0xcb | 0x35 | 0x3d => self.begin_write(),
             _ => {
                 let outcome = self.without_data(command);
                 self.finish(outcome);
@@ -161,22 +196,34 @@ impl Drive {
 
     fn ask_for_block(&mut self) {
         self.buffer = vec![0; block_bytes(self.block_sectors())];
-        self.offer(Transfer::Out);
+        self.offer(if self.is_dma() { Transfer::DmaOut } else { Transfer::Out });
     }
 
-    fn offer(&mut self, transfer: Transfer) {
+    fn is_dma(&self) -> bool {
+        matches!(self.command, 0xc8..=0xcb | 0x25 | 0x35 | 0x3d)
+    }
+
+    pub(super) fn offer(&mut self, transfer: Transfer) {
         self.transfer = transfer;
         self.position = 0;
     }
 
     /// How many sectors the next DRQ moves.
     fn block_sectors(&self) -> u32 {
-        let block = if matches!(self.command, 0xc4 | 0xc5) { u32::from(self.multiple) } else { 1 };
+        let block = match self.command {
+            0xc4 | 0xc5 | 0x29 | 0x39 | 0xce => u32::from(self.multiple),
+            _ if self.is_dma() => DMA_SECTORS,
+            _ => 1,
+        };
         self.remaining.min(block.max(1))
     }
 
+    /// A command by DMA interrupts once, at its end.
     pub(super) fn fetch_block(&mut self) {
         let sectors = self.block_sectors();
+        if sectors == 0 {
+            return self.finish(Ok(()));
+        }
         self.buffer.clear();
         for _ in 0..sectors {
             let mut sector = [0; SECTOR];
@@ -185,6 +232,9 @@ impl Drive {
             }
             self.buffer.extend_from_slice(&sector);
             self.next_sector();
+        }
+        if self.is_dma() {
+            return self.offer(Transfer::DmaIn);
         }
         self.offer(Transfer::In);
         self.interrupt = true;
@@ -201,7 +251,7 @@ impl Drive {
         if self.remaining > 0 {
             self.ask_for_block();
         }
-        self.interrupt = true;
+        self.interrupt |= self.remaining == 0 || !self.is_dma();
     }
 
     fn at_current(
@@ -217,6 +267,9 @@ impl Drive {
     fn next_sector(&mut self) {
         self.remaining = self.remaining.saturating_sub(1);
         self.count = self.remaining as u8;
+        if self.is_extended() {
+            self.previous.count = (self.remaining >> 8) as u8;
+        }
         if self.remaining > 0
             && let Some(lba) = self.current_address()
         {
@@ -227,16 +280,23 @@ impl Drive {
     /// The sector that the registers name, be it on the disk or not.
     fn current_address(&self) -> Option<u64> {
         let cylinder = u16::from_le_bytes([self.mid, self.high]);
-        if self.uses_lba() { self.lba() } else { self.geometry.lba(cylinder, self.head & 15, self.low) }
+        if self.uses_lba() || self.is_extended() {
+            self.lba()
+        } else {
+            self.geometry.lba(cylinder, self.head & 15, self.low)
+        }
     }
 
     /// Commands that move no data.
-    fn without_data(&mut self, command: u8) -> Result<(), Failure> {
+    pub(super) fn without_data(&mut self, command: u8) -> Result<(), Failure> {
         match command {
             // RECALIBRATE
             0x10..=0x1f => self.mid_and_high_to_zero(),
             // READ VERIFY SECTOR(S), with and without retries
-            0x40 | 0x41 => self.verify()?,
+            0x40..=0x42 => self.verify()?,
+            // READ NATIVE MAX ADDRESS, with 28 and 48 bits
+            0xf8 if self.uses_lba() => self.set_lba(self.capacity().saturating_sub(1)),
+            0x27 if self.uses_lba() => self.set_lba(self.sectors().saturating_sub(1)),
             // SEEK
             0x70..=0x7f => {
                 self.lba().ok_or(NOT_FOUND)?;
@@ -261,7 +321,7 @@ impl Drive {
             // CHECK POWER MODE: active
             0xe5 | 0x98 => self.count = 0xff,
             // FLUSH CACHE
-            0xe7 => {
+            0xe7 | 0xea => {
                 if let Some(Err(error)) = self.disk.as_ref().map(Disk::flush) {
                     tracing::debug!("the disk image can't be flushed: {error}");
                     return Err(Failure { error: ERROR_ABORTED, status: STATUS_ERR | STATUS_DF });
@@ -292,9 +352,14 @@ impl Drive {
 
     fn set_features(&mut self) -> Result<(), Failure> {
         match self.features {
-            // Transfer mode: PIO default (with or without IORDY), or a PIO flow control mode up to 4.
+            // Transfer mode: PIO default (with or without IORDY), a PIO flow control mode up to 4, a multiword DMA
+            // mode up to 2, an Ultra DMA mode up to 5.
             0x03 => match self.count {
                 0x00 | 0x01 | 0x08..=0x0c => Ok(()),
+                0x20..=0x22 | 0x40..=0x45 => {
+                    self.dma_mode = self.count;
+                    Ok(())
+                }
                 _ => Err(ABORTED),
             },
             // Write cache and read look-ahead on and off; reverting to defaults off and on.

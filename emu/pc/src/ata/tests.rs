@@ -1,4 +1,4 @@
-//! Expected values are those of ATA/ATAPI-4 (T13/1153D, revision 18).
+//! Expected values are those of ATA/ATAPI-6 (T13/1410D, revision 3b).
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn numbered(sectors: u64) -> Disk {
 
 impl Bench {
     fn new(sectors: u64) -> Bench {
-        Bench { channel: AtaChannel::new([Some(numbered(sectors)), None]), now: Ticks(1) }
+        Bench { channel: AtaChannel::new([Some(Medium::Disk(numbered(sectors))), None]), now: Ticks(1) }
     }
 
     fn out(&mut self, offset: u16, value: u8) {
@@ -131,7 +131,7 @@ fn dword_accesses_move_two_words_and_byte_accesses_one() {
     let mut b = Bench::new(2);
     let mut bytes = vec![0; SECTOR];
     bytes[..6].copy_from_slice(&[1, 2, 3, 4, 5, 6]);
-    b.channel = AtaChannel::new([Some(Disk::from_bytes(bytes).unwrap()), None]);
+    b.channel = AtaChannel::new([Some(Medium::Disk(Disk::from_bytes(bytes).unwrap())), None]);
     b.address(0, 1);
     b.command(0x20);
     assert_eq!(b.channel.read_wide(Size::Dword, b.now), 0x0403_0201);
@@ -213,7 +213,7 @@ fn cylinder_head_and_sector_follow_the_geometry_in_use() {
     assert_eq!(at(&mut b, 0, 4, 1), None);
     b.command(0xec);
     let words = b.words(256);
-    assert_eq!(words[53..57], [3, 29, 4, 17]);
+    assert_eq!(words[53..57], [7, 29, 4, 17]);
     assert_eq!((words[1], words[3], words[6]), (2, 16, 63), "the default translation stays");
 }
 
@@ -288,9 +288,17 @@ fn device_1_that_is_absent_has_status_0_and_takes_no_command() {
 }
 
 #[test]
+fn a_channel_without_drives_reads_as_zeros() {
+    let mut b = Bench::new(4);
+    b.channel = AtaChannel::new([None, None]);
+    b.out(DEVICE, 0xa0);
+    assert_eq!((b.registers(), b.read(STATUS_COMMAND), b.read(CONTROL)), ([0; 5], 0, 0));
+}
+
+#[test]
 fn two_drives_hold_their_own_sectors() {
     let mut b = Bench::new(4);
-    b.channel = AtaChannel::new([Some(numbered(4)), Some(Disk::blank(100))]);
+    b.channel = AtaChannel::new([Some(Medium::Disk(numbered(4))), Some(Medium::Disk(Disk::blank(100)))]);
     b.address(2, 1);
     b.command(0x20);
     assert_eq!(b.words(256)[0], 0x0202);
@@ -315,21 +323,29 @@ fn registers_of_a_busy_device_can_not_be_written_and_read_as_status() {
 #[test]
 fn unknown_commands_and_those_of_packet_devices_are_aborted() {
     let mut b = Bench::new(64);
-    for command in [0x00, 0x08, 0xa0, 0xa1, 0x24, 0x25, 0xc8, 0xca, 0xea, 0xff] {
+    for command in [0x00, 0x08, 0xa0, 0xa1, 0x26, 0xc7, 0xff] {
         assert_eq!(b.command(command), (READY | STATUS_ERR, true), "{command:#x}");
         assert_eq!(b.read(ERROR_FEATURES), ERROR_ABORTED);
     }
 }
 
 #[test]
-fn set_features_takes_pio_modes_and_refuses_dma_modes() {
+fn set_features_sets_the_transfer_mode_that_identify_shows() {
     let mut b = Bench::new(64);
-    for (mode, status) in
-        [(0x00, READY), (0x0c, READY), (0x22, READY | STATUS_ERR), (0x42, READY | STATUS_ERR)]
-    {
+    for (mode, status, multiword, ultra) in [
+        (0x00, READY, 0x0007, 0x203f),
+        (0x0c, READY, 0x0007, 0x203f),
+        (0x22, READY, 0x0407, 0x003f),
+        (0x42, READY, 0x0007, 0x043f),
+        (0x12, READY | STATUS_ERR, 0x0007, 0x043f),
+        (0x46, READY | STATUS_ERR, 0x0007, 0x043f),
+    ] {
         b.out(ERROR_FEATURES, 0x03);
         b.out(SECTOR_COUNT, mode);
         assert_eq!(b.command(0xef).0, status, "mode {mode:#x}");
+        b.command(0xec);
+        let words = b.words(256);
+        assert_eq!((words[63], words[88], words[53] & 4), (multiword, ultra, 4), "mode {mode:#x}");
     }
 }
 

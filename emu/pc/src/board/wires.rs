@@ -1,0 +1,158 @@
+//! The board's wires: interrupt lines, the controls between chips, what PCI configuration moves, and DMA.
+
+use super::*;
+use crate::fw_cfg::DMA_REQUEST;
+use crate::memory::{EXTENDED, ROM_AREA};
+use crate::pci::bus_master::{DESCRIPTOR, Direction, Step};
+use crate::pci::{HOST_BRIDGE, IDE, host_bridge, ide};
+
+/// Ports of the disk channels' bus master.
+const BUS_MASTER_PORTS: u16 = 16;
+/// The most that one step of a transfer moves.
+const PIECE: usize = 4096;
+
+impl Board {
+    /// Carries every chip's interrupt line to the interrupt controllers.
+    pub(super) fn carry_lines(&mut self) {
+        self.interrupts.wire(IRQ_TIMER, &mut self.pit.out0);
+        self.interrupts.wire(IRQ_KEYBOARD, &mut self.keyboard.irq);
+        for (uart, irq) in self.uarts.iter_mut().zip(IRQ_SERIAL) {
+            self.interrupts.wire(irq, &mut uart.irq);
+        }
+        self.interrupts.wire(IRQ_CLOCK, &mut self.rtc.irq);
+        self.interrupts.wire(IRQ_POWER, &mut self.power.irq);
+        for (channel, irq) in self.ata.iter_mut().zip(IRQ_ATA) {
+            self.interrupts.wire(irq, &mut channel.irq);
+        }
+    }
+
+    /// The lines that may yet rise while the processor sleeps: by themselves, or by input from outside.
+    pub(super) fn live_lines(&self) -> u16 {
+        let line = |irq: u8, live: bool| u16::from(live) << irq;
+        let mut lines = line(IRQ_TIMER, self.pit.could_interrupt())
+            | line(IRQ_KEYBOARD, self.keyboard.could_interrupt())
+            | line(IRQ_CLOCK, self.rtc.could_interrupt())
+            | line(IRQ_POWER, self.power.could_interrupt());
+        for (uart, irq) in self.uarts.iter().zip(IRQ_SERIAL) {
+            lines |= line(irq, uart.could_interrupt());
+        }
+        for (channel, irq) in self.ata.iter().zip(IRQ_ATA) {
+            lines |= line(irq, channel.could_interrupt());
+        }
+        lines
+    }
+
+    /// The wires that are not interrupts: address line 20, the reset line, the debug exit.
+    pub(super) fn carry_controls(&mut self) {
+        let a20 = self.keyboard.a20() || self.control_a.a20();
+        if a20 != self.a20 {
+            self.a20 = a20;
+            self.layout_version = self.layout_version.wrapping_add(1);
+        }
+        // `Choice:` an INIT resets the board, as the keyboard controller's pulse does.
+        if self.keyboard.take_reset() || self.interrupts.take_init() {
+            self.request = Some(Request::Reset);
+        }
+        if self.power.take_off() {
+            self.request = Some(Request::PowerOff);
+        }
+        if let Some(value) = self.debug_exit.take() {
+            self.request = Some(Request::Exit(value));
+        }
+    }
+
+    /// What the configuration of PCI functions decides: memory in the ROM area, and ports.
+    pub(super) fn carry_pci(&mut self) {
+        if let Some(bridge) = self.pci.function(HOST_BRIDGE)
+            && self.layout.set_shadow(host_bridge::segments(bridge))
+        {
+            self.layout_version = self.layout_version.wrapping_add(1);
+        }
+        let ports = self.pci.function(IDE).and_then(ide::bus_master_ports);
+        if self.ports.place_of(Chip::BusMaster) != ports {
+            self.ports.relocate(Chip::BusMaster, ports, BUS_MASTER_PORTS);
+        }
+    }
+
+    /// Lets a channel's bus master move what the device has or wants, as far as both go.
+    pub(super) fn serve_dma(&mut self, index: usize, now: Ticks) {
+        let may_master = self.pci.function(IDE).is_some_and(ide::may_master);
+        while let Some((direction, wanted)) = self.ata[index].dma().filter(|_| may_master) {
+            match self.bus_master.channels[index].step(direction) {
+                Step::Nothing => break,
+                Step::Descriptor(at) => {
+                    let mut descriptor = [0; DESCRIPTOR];
+                    self.peek(Phys(at), &mut descriptor);
+                    self.bus_master.channels[index].load(descriptor);
+                }
+                Step::Move { at, len } => {
+                    let len = wanted.min(len as usize).min(PIECE - at as usize % PIECE);
+                    match direction {
+                        Direction::ToMemory => {
+                            let data = self.ata[index].dma_take(len, now);
+                            self.dma_write(at, &data);
+                        }
+                        Direction::ToDevice => {
+                            let mut data = vec![0; len];
+                            self.peek(Phys(at), &mut data);
+                            self.ata[index].dma_give(&data, now);
+                        }
+                    }
+                    self.bus_master.channels[index].moved(len as u32);
+                }
+            }
+        }
+        self.bus_master.channels[index].device_interrupt(self.ata[index].irq.level());
+    }
+
+    /// Serves a request of the firmware configuration device.
+    pub(super) fn serve_fw_cfg(&mut self) {
+        let Some(at) = self.fw_cfg.take_request() else { return };
+        let mut request = [0; DMA_REQUEST];
+        self.peek(Phys(at), &mut request);
+        let transfer = self.fw_cfg.begin(request);
+        if let Some(to) = transfer.to {
+            let end = to.saturating_add(u64::from(transfer.len));
+            let mut at = to;
+            while at < end {
+                let piece = (PIECE - at as usize % PIECE).min((end - at) as usize);
+                let data: Vec<u8> = (0..piece).map(|_| self.fw_cfg.next_byte()).collect();
+                self.dma_write(at, &data);
+                at += piece as u64;
+            }
+        }
+        let answer = transfer.answer.to_be_bytes();
+        for (index, byte) in answer.into_iter().enumerate() {
+            self.dma_write(at.wrapping_add(index as u64), &[byte]);
+        }
+    }
+
+    /// Writes within one page as a device does: past address line 20's mask, and only where there is RAM.
+    pub(super) fn dma_write(&mut self, at: u64, data: &[u8]) {
+        if let Frame::Ram(offset) = self.layout.frame(at) {
+            self.ram.write(offset + (at % PAGE) as usize, data);
+        }
+    }
+
+    /// A read of memory that is no frame: where the host bridge lets writes alone through to RAM, the ROM is read.
+    pub(super) fn read_hole(&self, at: Phys, size: Size) -> u32 {
+        let rom = self.layout.rom_page(at.0).filter(|_| (ROM_AREA..EXTENDED).contains(&at.0));
+        let within = (at.0 % PAGE) as usize;
+        let Some(page) = rom.filter(|_| within + size.bytes() as usize <= PAGE as usize) else {
+            return size.mask();
+        };
+        let bytes = self.ram.slice(page + within, size.bytes() as usize);
+        bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+    }
+
+    /// A write to memory that is no frame: see [`Board::read_hole`].
+    pub(super) fn write_hole(&mut self, at: Phys, size: Size, value: u32) {
+        let within = at.0 % PAGE;
+        if (ROM_AREA..EXTENDED).contains(&at.0)
+            && self.layout.attributes(at.0).write
+            && within + u64::from(size.bytes()) <= PAGE
+        {
+            self.ram.write(at.0 as usize, &value.to_le_bytes()[..size.bytes() as usize]);
+        }
+    }
+}

@@ -6,10 +6,6 @@
 
 use super::config::Function;
 
-/// Ports of power management.
-pub const PORTS: u16 = 64;
-// The power management timer, of 24 bits.
-
 /// Base of the power management ports.
 const PM_BASE: u8 = 0x40;
 /// Its bit 0 switches them on.
@@ -30,23 +26,15 @@ pub fn new() -> Function {
         .register(0xd2, &[0; 5], &[0xff; 5])
 }
 
-/// The first of the 64 power management ports, if they are switched on.
-pub fn ports(function: &Function) -> Option<u16> {
-    let base = function.read16(PM_BASE) & 0xffc0;
-    (function.read(PM_MISC) & 1 != 0 && base != 0).then_some(base)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_ports_are_where_the_base_says_once_enabled() {
+    fn the_base_keeps_its_bits_6_to_15_and_says_that_it_is_of_ports() {
         let mut power = new();
-        power.write32(PM_BASE, 0x0601);
-        assert_eq!(ports(&power), None);
-        power.write(PM_MISC, 1);
-        assert_eq!((power.read32(PM_BASE), ports(&power)), (0x0601, Some(0x600)));
+        power.write32(PM_BASE, 0xffff_ffff);
+        assert_eq!(power.read32(PM_BASE), 0xffc1);
     }
 
     #[test]

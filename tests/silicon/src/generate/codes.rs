@@ -64,6 +64,9 @@ fn reason_of(mnemonic: Mnemonic) -> Option<&'static str> {
         Rdtsc | Rdtscp | Rdpmc => "reads a counter, which differs from run to run",
         Rdrand | Rdseed => "random by definition",
         Rcpps | Rcpss | Rsqrtps | Rsqrtss => "an approximation, by tables of the processor's own",
+        F2xm1 | Fyl2x | Fyl2xp1 | Fptan | Fpatan | Fsin | Fcos | Fsincos => {
+            "exact to one unit in the last place: the search over floating point compares it"
+        }
         Rdpid => "tells the processor it runs on",
         Sysenter | Syscall => "would enter the host's kernel",
         Sysexit | Sysret => "#GP(0) on Intel's processors at CPL 3, #UD on AMD's in compatibility mode",

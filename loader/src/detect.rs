@@ -1,6 +1,6 @@
 //! Which protocol an image is for.
 //!
-//! Detected in this order: a Linux bzImage (refused), Multiboot 1, Multiboot 2, PVH, plain ELF32, a boot sector. A file
+//! Detected in this order: a Linux bzImage, Multiboot 1, Multiboot 2, PVH, plain ELF32, a boot sector. A file
 //! with several headers so starts as it does under `qemu-system-i386 -kernel`, and `--boot` picks another.
 
 use crate::bytes::{u16_at, u32_at};
@@ -9,7 +9,7 @@ use crate::elf::{Elf, Link, is_elf};
 use crate::plan::{Kind, Plan, Start};
 use crate::refusal::{Cause, Refusal};
 use crate::request::{Boot, RawMode, Request};
-use crate::{multiboot1, multiboot2, pvh, raw};
+use crate::{linux, multiboot1, multiboot2, pvh, raw};
 
 /// What a search for a Multiboot header came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub(crate) fn plan(request: &Request, image: &[u8]) -> Result<Plan, Refusal> {
             let at = multiboot2::find(image).required("Multiboot 2", multiboot2::HEADER)?;
             multiboot2::plan(draft, at)
         }
+        Boot::Linux => linux::plan(draft),
         Boot::Pvh => {
             let elf = Elf::parse(image, Link::Fixed)?;
             let entry = elf.pvh_entry()?.ok_or_else(|| {
@@ -90,7 +91,9 @@ pub(crate) fn plan(request: &Request, image: &[u8]) -> Result<Plan, Refusal> {
 
 fn detected(mut draft: Draft) -> Result<Plan, Refusal> {
     let image = draft.image;
-    refuse_linux(image)?;
+    if linux::is_linux(image) {
+        return linux::plan(draft);
+    }
     let (one, two) = (multiboot1::find(image), multiboot2::find(image));
     if let Search::Found(at) = one {
         return multiboot1::plan(draft, at);
@@ -117,7 +120,7 @@ fn detected(mut draft: Draft) -> Result<Plan, Refusal> {
     Err(Refusal::new(Cause::NotRecognised, found, ACCEPTED))
 }
 
-const ACCEPTED: &str = "accepted are Multiboot 1, Multiboot 2, PVH and ELF32 kernels for the 80386 and 512-byte boot \
+const ACCEPTED: &str = "accepted are Linux bzImages, Multiboot 1, Multiboot 2, PVH and ELF32 kernels for the 80386 and 512-byte boot \
                         sectors, gzipped or not; for a flat binary say --boot raw:ADDRESS or --boot raw32:ADDRESS";
 
 /// An ELF32 file that no protocol claims: entered at its entry point in flat protected mode, with a stack.
@@ -128,21 +131,6 @@ fn plain_elf(mut draft: Draft, elf: &Elf) -> Result<Plan, Refusal> {
     let eip = elf.entry(&mut draft.notes)?;
     let esp = raw::stack(&draft)?;
     Ok(draft.finish(Kind::Elf, Start::protected(eip, 0, 0, esp)))
-}
-
-/// Linux's boot header: "HdrS" at 202h behind the boot sector's signature (Linux x86 Boot Protocol, "The Real-Mode
-/// Kernel Header").
-fn refuse_linux(image: &[u8]) -> Result<(), Refusal> {
-    let signature = u16_at(image, 0x1fe) == Some(0xaa55) && image.get(0x202..0x206) == Some(b"HdrS");
-    if !signature {
-        return Ok(());
-    }
-    let version = u16_at(image, 0x206).unwrap_or(0);
-    let (major, minor) = (version >> 8, version & 0xff);
-    let found = format!("a Linux bzImage (\"HdrS\", boot protocol {major}.{minor:02})");
-    let accepted = "the Linux boot protocol is not supported yet; accepted is a 32-bit vmlinux with a PVH entry note, \
-                    or a Multiboot kernel";
-    Err(Refusal::unsupported(found, accepted).at(0x202_u32))
 }
 
 fn is_boot_sector(image: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Image files in, a plan of what to place where out.
 //!
-//! [`plan`] takes the bytes of a kernel (Multiboot 1 or 2, PVH, plain ELF32, boot sector, flat binary; gzipped or
+//! [`plan`] takes the bytes of a kernel (Linux, Multiboot 1 or 2, PVH, plain ELF32, boot sector, flat binary; gzipped or
 //! not) and the machine's memory map, and answers with a [`Plan`]: the bytes to put into memory, the state of the
 //! processor at the first instruction, and the image's symbols. [`firmware`] does the same for a ROM that starts at
 //! the reset vector. Both are pure functions: they read no file and touch no machine, and no input makes them panic.
@@ -36,6 +36,7 @@ mod firmware;
 mod flat;
 mod gzip;
 mod layout;
+mod linux;
 mod memory;
 mod multiboot1;
 mod multiboot2;

@@ -28,6 +28,8 @@ pub enum Kind {
     Multiboot2,
     /// PVH: Xen's x86/HVM direct boot ABI.
     Pvh,
+    /// Linux (Linux x86 Boot Protocol, the 32-bit entry).
+    Linux,
     /// A plain ELF32 file.
     Elf,
     /// A 512-byte boot sector.
@@ -44,6 +46,7 @@ impl fmt::Display for Kind {
             Kind::Multiboot1 => "Multiboot 1",
             Kind::Multiboot2 => "Multiboot 2",
             Kind::Pvh => "PVH",
+            Kind::Linux => "Linux bzImage",
             Kind::Elf => "plain ELF32",
             Kind::BootSector => "boot sector",
             Kind::Raw => "flat binary",
@@ -143,6 +146,16 @@ pub enum Start {
         ebp: u32,
         /// The stack, for a plain ELF32 or a flat binary; 0 by the other protocols, whose kernels bring their own.
         esp: u32,
+    },
+    /// As Linux's 32-bit entry asks for it: as `Protected`, but that CS is 10h and the other segment registers 18h, by a
+    /// GDT in memory, and that ESI points to `boot_params`; all other general registers are zero.
+    Linux {
+        /// Where to start.
+        eip: u32,
+        /// Address of `boot_params`.
+        esi: u32,
+        /// Address of the GDT, of 32 bytes.
+        gdt: u32,
     },
 }
 

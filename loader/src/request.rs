@@ -43,6 +43,8 @@ pub enum Boot {
     Multiboot1,
     /// Multiboot 2.
     Multiboot2,
+    /// The 32-bit entry of the Linux boot protocol; the module is the initial RAM disk.
+    Linux,
     /// The PVH entry point of an ELF32 file.
     Pvh,
     /// The ELF32 entry point, in flat protected mode.
@@ -75,11 +77,11 @@ impl Boot {
 /// The text is none that [`Boot`] knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no way to boot; use auto, multiboot1, multiboot2, pvh, elf, raw[:ADDRESS] (real mode) or raw32[:ADDRESS] (protected mode)"
+    "`{0}` is no way to boot; use auto, multiboot1, multiboot2, linux, pvh, elf, raw[:ADDRESS] (real mode) or raw32[:ADDRESS] (protected mode)"
 )]
 pub struct BootParseError(String);
 
-/// `auto`, `multiboot1` (or `multiboot`), `multiboot2`, `pvh`, `elf`, `raw[:ADDRESS]`, `raw32[:ADDRESS]`; an address is
+/// `auto`, `multiboot1` (or `multiboot`), `multiboot2`, `linux`, `pvh`, `elf`, `raw[:ADDRESS]`, `raw32[:ADDRESS]`; an address is
 /// decimal, or hexadecimal after `0x`.
 impl FromStr for Boot {
     type Err = BootParseError;
@@ -95,6 +97,7 @@ impl FromStr for Boot {
             ("auto", None) => Ok(Boot::Auto),
             ("multiboot" | "multiboot1", None) => Ok(Boot::Multiboot1),
             ("multiboot2", None) => Ok(Boot::Multiboot2),
+            ("linux", None) => Ok(Boot::Linux),
             ("pvh", None) => Ok(Boot::Pvh),
             ("elf", None) => Ok(Boot::Elf),
             ("raw", _) => Ok(raw(RawMode::Real, Boot::REAL_ADDRESS)),
@@ -143,7 +146,7 @@ impl Request<'_> {
         Err(Refusal::new(
             Cause::Request,
             format!("{what} given to {kind}"),
-            "only Multiboot 1, Multiboot 2 and PVH kernels can be handed a command line and modules",
+            "only Linux, Multiboot 1, Multiboot 2 and PVH kernels can be handed a command line and modules",
         ))
     }
 }
@@ -159,6 +162,7 @@ mod tests {
         assert_eq!("multiboot".parse(), Ok(Boot::Multiboot1));
         assert_eq!("multiboot1".parse(), Ok(Boot::Multiboot1));
         assert_eq!("multiboot2".parse(), Ok(Boot::Multiboot2));
+        assert_eq!("linux".parse(), Ok(Boot::Linux));
         assert_eq!("pvh".parse(), Ok(Boot::Pvh));
         assert_eq!("elf".parse(), Ok(Boot::Elf));
         assert_eq!("raw".parse(), real(0x7c00));

@@ -128,12 +128,12 @@ fn a_gzipped_image_bigger_than_memory_is_refused() {
 }
 
 #[test]
-fn a_linux_bzimage_is_recognised_and_refused() {
+fn a_linux_image_that_only_starts_in_real_mode_is_recognised_and_refused() {
     let mut image = boot_sector();
-    image.extend(b"\xeb\x66HdrS\x0c\x02");
+    image.extend(b"\xeb\x66HdrS\x03\x02");
     image.resize(0x1000, 0);
     let refusal = refused(&image);
-    assert_refused(&refusal, "a Linux bzImage (\"HdrS\", boot protocol 2.12)", 0x202);
+    assert_refused(&refusal, "a Linux image of boot protocol 2.03", 0x206);
     assert_eq!(refusal.cause, Cause::Unsupported);
     assert!(raw(&image, 0x7c00, RawMode::Real).is_ok(), "but not when it is forced");
 }

@@ -63,12 +63,15 @@ pub struct MachineOptions {
     /// Firmware ROM, mapped to end at 1 MiB and at 4 GiB, entered at the reset vector
     #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "append", "module", "boot"])]
     pub bios: Option<PathBuf>,
-    /// How to boot the image: auto, multiboot1, multiboot2, pvh, elf, raw[:ADDRESS], raw32[:ADDRESS]
+    /// How to boot the image: auto, multiboot1, multiboot2, linux, pvh, elf, raw[:ADDRESS], raw32[:ADDRESS]
     #[arg(long, default_value = "auto", value_parser = |s: &str| s.parse::<Boot>())]
     pub boot: Boot,
     /// Kernel command line
     #[arg(long, value_name = "STRING", default_value = "", hide_default_value = true)]
     pub append: String,
+    /// Initial RAM disk for a Linux kernel
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "bios"])]
+    pub initrd: Option<PathBuf>,
     /// A module for the kernel, with its arguments; may be given several times
     #[arg(long, value_name = "FILE[=ARGS]")]
     pub module: Vec<String>,

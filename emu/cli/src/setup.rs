@@ -41,8 +41,16 @@ impl Setup {
                     let (file, args) = module.split_once('=').unwrap_or((module, ""));
                     modules.push((file, read(Path::new(file))?, args));
                 }
-                let modules: Vec<Module<'_>> =
-                    modules.iter().map(|(file, data, args)| Module { data, args, name: file }).collect();
+                let initrd = match &options.initrd {
+                    Some(file) => Some((name(file), read(file)?)),
+                    None => None,
+                };
+                let of_initrd = initrd.iter().map(|(file, data)| Module { data, args: "", name: file });
+                let modules: Vec<Module<'_>> = modules
+                    .iter()
+                    .map(|(file, data, args)| Module { data, args, name: file })
+                    .chain(of_initrd)
+                    .collect();
                 pagewalk_loader::plan(&Request {
                     image: &bytes,
                     name: &name(image),

@@ -184,6 +184,20 @@ fn start<O: Observer>(processor: &mut Processor<Board, O>, start: Start) {
             cpu.idtr.limit = 0x3ff;
             cpu.flags.set(flags::IF, flags::IF);
         }
+        Start::Linux { eip, esi, gdt } => {
+            self::start(
+                processor,
+                Start::Protected { eip, eax: 0, ebx: 0, ecx: 0, edx: 0, esi, edi: 0, ebp: 0, esp: 0 },
+            );
+            let cpu = &mut processor.cpu;
+            for segment in [DS, ES, SS, FS, GS] {
+                cpu.segs[segment] = Segment::new(0x18, 0, 0xffff_ffff, 0xc093);
+            }
+            cpu.segs[CS] = Segment::new(0x10, 0, 0xffff_ffff, 0xc09b);
+            cpu.state.gdtr = TableRegister { base: gdt, limit: 31 };
+            cpu.update_context();
+            return;
+        }
         Start::Protected { eip, eax, ebx, ecx, edx, esi, edi, ebp, esp } => {
             // no table backs these: a kernel loads its own before it loads a segment register
             for segment in [DS, ES, SS, FS, GS] {

@@ -256,6 +256,9 @@ pub fn assert_sound(plan: &Plan, memory: &MemoryMap) {
     match plan.start {
         Start::Reset => assert!(!plan.roms.is_empty()),
         Start::Real { cs, ip, .. } => assert!(loaded(u64::from(cs) * 16 + u64::from(ip))),
+        Start::Linux { eip, esi, gdt } => {
+            assert!([eip, esi, gdt].into_iter().all(|at| loaded(u64::from(at))), "{:x?}", plan.start);
+        }
         Start::Protected { eip, ebx, .. } => {
             assert!(loaded(u64::from(eip)) && (ebx == 0 || loaded(u64::from(ebx))))
         }

@@ -73,6 +73,7 @@ pub(super) fn to_first_instruction(qemu: &mut Qemu, plan: &Plan, stub: Option<&S
         Start::Protected { eip, eax, ebx, ecx, edx, esi, edi, ebp, esp } => {
             set_registers(&mut qemu.gdb, [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, 2])
         }
+        Start::Linux { .. } => Err(Error::Image("Linux images cannot be run beside QEMU yet".into())),
         Start::Real { .. } | Start::Reset => {
             Err(Error::Image("images that start in real mode cannot be run beside QEMU yet".into()))
         }

@@ -53,8 +53,23 @@ fetch() { # PACKAGE PATH-IN-PACKAGE FILE
     cp "$work/x/$2" "$images/$3"
     rm -rf "$work"
 }
+fetch_linux() { # META-PACKAGE FILE: the kernel of the package that it stands for
+    [ -s "$images/$2" ] && return
+    local package
+    package=$(apt-cache depends "$1" 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
+    if [ -z "$package" ]; then
+        as_root dpkg --add-architecture i386
+        as_root apt-get update -q || echo "apt-get update was not complete; going on with what there is" >&2
+        package=$(apt-cache depends "$1" | awk '/Depends: linux-image/ { print $2; exit }')
+    fi
+    local version=${package#linux-image-}
+    fetch "$package" "boot/vmlinuz-${version%:i386}" "$2"
+}
 fetch gnumach-image-1.8-486:i386 boot/gnumach-1.8-486.gz gnumach.gz
 fetch memtest86+ boot/memtest86+ia32.bin memtest86+ia32.bin
+fetch busybox-static:i386 bin/busybox busybox-i386
+fetch_linux linux-image-686:i386 vmlinuz-686
+fetch_linux linux-image-686-pae:i386 vmlinuz-686-pae
 
 export PAGEWALK_IMAGES="$images" PAGEWALK_FUZZ="$fuzz"
 cargo build --release --locked

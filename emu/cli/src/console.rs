@@ -16,6 +16,8 @@ pub struct Console {
     out: Option<Box<dyn Write>>,
     /// The debug console.
     debug: Option<Box<dyn Write>>,
+    /// What a firmware says.
+    firmware: Option<Box<dyn Write>>,
     input: Option<Receiver<u8>>,
     /// Whether somebody sits at the other end, so that waiting for input makes sense.
     pub interactive: bool,
@@ -24,13 +26,14 @@ pub struct Console {
 
 impl Console {
     /// Opens what the options name: COM1, and the debug console (standard error if not said).
-    pub fn new(serial: &Serial, debug: Option<&Serial>) -> Result<Console> {
+    pub fn new(serial: &Serial, debug: Option<&Serial>, firmware: &Serial) -> Result<Console> {
         let debug: Option<Box<dyn Write>> = match debug {
             None => Some(Box::new(std::io::stderr())),
             Some(debug) => output(debug, "the debug console")?,
         };
-        let mut console =
-            Console { out: output(serial, "the serial output")?, debug, ..Console::closed_up() };
+        let out = output(serial, "the serial output")?;
+        let firmware = output(firmware, "the firmware's messages")?;
+        let mut console = Console { out, debug, firmware, ..Console::closed_up() };
         if *serial == Serial::Stdio {
             console.interactive = std::io::stdin().is_terminal();
             console.input = Some(read_stdin());
@@ -40,7 +43,7 @@ impl Console {
 
     /// A console that shows nothing and gives no input.
     pub fn closed_up() -> Console {
-        Console { out: None, debug: None, input: None, interactive: false, closed: false }
+        Console { out: None, debug: None, firmware: None, input: None, interactive: false, closed: false }
     }
 
     /// A console that shows output on standard output and gives no input.
@@ -53,6 +56,11 @@ impl Console {
         for (bytes, out, what) in [
             (machine.take_serial(), &mut self.out, "the serial output"),
             (machine.processor.cpu.bus.take_debug_output(), &mut self.debug, "the debug console"),
+            (
+                machine.processor.cpu.bus.take_firmware_messages(),
+                &mut self.firmware,
+                "the firmware's messages",
+            ),
         ] {
             let Some(out) = out.as_mut().filter(|_| !bytes.is_empty()) else { continue };
             match out.write_all(&bytes).and_then(|()| out.flush()) {

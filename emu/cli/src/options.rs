@@ -91,6 +91,9 @@ pub struct MachineOptions {
     /// Let the guest's disk writes go to the disk files
     #[arg(long)]
     pub write_through: bool,
+    /// A disc (ISO image) in a CD-ROM drive, master of the secondary channel
+    #[arg(long, value_name = "FILE")]
+    pub cdrom: Option<PathBuf>,
     /// Shape of the TLB: entries=N, ways=N, large=N, policy=lru|plru|fifo|random, split, unified, tagged
     #[arg(long, value_name = "SHAPE", default_value = "", hide_default_value = true, value_parser = parse_tlb)]
     pub tlb: Geometry,
@@ -113,6 +116,9 @@ pub struct Run {
     /// Where the debug console (port E9h) goes; standard error if left out
     #[arg(long, value_name = "stdio|none|FILE")]
     pub debugcon: Option<Serial>,
+    /// Where a firmware's own messages (port 402h) go
+    #[arg(long, value_name = "stdio|none|FILE", default_value = "none")]
+    pub firmware_log: Serial,
     /// Stop after this many instructions
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_instructions: Option<u64>,

@@ -34,7 +34,7 @@ pub fn run(options: &Run) -> Result<Status> {
         None => None,
     };
     let limits = Limits { instructions: options.max_instructions, time };
-    let mut console = Console::new(&options.serial, options.debugcon.as_ref())?;
+    let mut console = Console::new(&options.serial, options.debugcon.as_ref(), &options.firmware_log)?;
     if options.trace.is_empty() {
         // nobody looks: the machine is compiled without observers
         finish(options, &setup, setup.machine(())?, &mut console, limits, |_| Ok(()))

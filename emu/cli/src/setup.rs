@@ -30,7 +30,11 @@ impl Setup {
             Some(bios) => Some(read(bios)?),
             None => None,
         };
-        let config = Config { memory: options.memory, disks, rom: rom.clone(), ..Config::default() };
+        let cdrom = match &options.cdrom {
+            Some(path) => Some(Disk::open(path, Writes::Overlay)?),
+            None => None,
+        };
+        let config = Config { memory: options.memory, disks, cdrom, rom: rom.clone(), ..Config::default() };
         let board = Board::new(config.clone())?;
         let plan = match (&options.bios, image) {
             (Some(bios), _) => pagewalk_loader::firmware(&rom.unwrap_or_default(), &name(bios))?,

@@ -31,7 +31,7 @@ mod wires;
 
 /// First ports of the serial ports.
 pub const SERIAL_PORTS: [u16; 2] = [0x3f8, 0x2f8];
-/// First of the power management ports, where QEMU's firmware puts them.
+/// First of the power management ports, where a kernel started without a firmware finds them, as under QEMU.
 const POWER_PORTS: u16 = 0x600;
 /// Advanced power management: control and status.
 const APM_PORTS: std::ops::RangeInclusive<u16> = 0xb2..=0xb3;
@@ -240,8 +240,7 @@ impl Board {
         }
         ports.claim(0x3d4..=0x3d5, Chip::Crtc, 0)?;
         ports.claim(0x3da..=0x3da, Chip::Crtc, 6)?;
-        ports.claim(POWER_PORTS..=POWER_PORTS + power::PORTS - 1, Chip::Power, 0)?;
-        ports.claim(APM_PORTS, Chip::Power, power::APM)?;
+        ports.claim(APM_PORTS, Chip::AdvancedPower, power::APM)?;
         ports.claim(0xe9..=0xe9, Chip::DebugConsole, 0)?;
         ports.claim(0xf4..=0xf7, Chip::DebugExit, 0)?;
         ports.claim(0x402..=0x402, Chip::FirmwareConsole, 0)?;
@@ -295,7 +294,7 @@ impl Board {
                 (5 + index, self.ata[index].tick(now))
             }
             Chip::LocalApic => (7, self.interrupts.tick(now)),
-            Chip::Power => (8, self.power.tick(now)),
+            Chip::Power | Chip::AdvancedPower => (8, self.power.tick(now)),
             Chip::Pic => return self.interrupts.settle(),
             Chip::ControlB | Chip::Crtc | Chip::DebugConsole | Chip::ResetControl => return,
             Chip::PciAddress | Chip::FirmwareConsole => return,
@@ -307,7 +306,7 @@ impl Board {
             }
             Chip::ControlA | Chip::DebugExit => return self.carry_controls(),
         };
-        if matches!(chip, Chip::Keyboard | Chip::Power) {
+        if matches!(chip, Chip::Keyboard | Chip::Power | Chip::AdvancedPower) {
             self.carry_controls();
         }
         self.carry_lines();
@@ -338,7 +337,7 @@ impl Board {
             Chip::Crtc => self.crtc.read8(offset, now),
             Chip::DebugConsole => self.debug_console.read8(offset, now),
             Chip::DebugExit => self.debug_exit.read8(offset, now),
-            Chip::Power => self.power.read8(offset, now),
+            Chip::Power | Chip::AdvancedPower => self.power.read8(offset, now),
             Chip::LocalApic => 0xff,
         };
         self.settle(chip, now);
@@ -376,7 +375,7 @@ impl Board {
             Chip::Crtc => self.crtc.write8(offset, value, now),
             Chip::DebugConsole => self.debug_console.write8(offset, value, now),
             Chip::DebugExit => self.debug_exit.write8(offset, value, now),
-            Chip::Power => self.power.write8(offset, value, now),
+            Chip::Power | Chip::AdvancedPower => self.power.write8(offset, value, now),
             Chip::LocalApic => {}
         }
         self.settle(chip, now);

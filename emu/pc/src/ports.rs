@@ -27,8 +27,10 @@ pub enum Chip {
     DebugConsole,
     /// The debug exit.
     DebugExit,
-    /// Power management.
+    /// Power management, where its PCI function says.
     Power,
+    /// Its APM ports, which have a fixed place.
+    AdvancedPower,
     /// The local APICs: no ports.
     LocalApic,
     /// PCI's address register, and nothing else of that dword.

@@ -346,6 +346,8 @@ proptest::proptest! {
 #[test]
 fn the_power_buttons_registers_stand_at_600h_and_soft_off_ends_the_run() {
     let mut b = board();
+    assert_eq!(b.port_read(0x604, Size::Word, Ticks(0)), 0xffff, "nobody has given them ports");
+    b.firmware_defaults();
     b.port_write(0xb2, Size::Byte, 0xf1, Ticks(0));
     assert_eq!(b.port_read(0x604, Size::Word, Ticks(0)), 1, "ACPI mode");
     assert_eq!(b.port_read(0x608, Size::Dword, Ticks(1_000_000_000)), 3_579_545);

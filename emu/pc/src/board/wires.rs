@@ -3,8 +3,9 @@
 use super::*;
 use crate::fw_cfg::DMA_REQUEST;
 use crate::memory::{EXTENDED, ROM_AREA};
+use crate::pci;
 use crate::pci::bus_master::{DESCRIPTOR, Direction, Step};
-use crate::pci::{HOST_BRIDGE, IDE, host_bridge, ide};
+use crate::pci::{HOST_BRIDGE, IDE, POWER, host_bridge, ide};
 
 /// Ports of the disk channels' bus master.
 const BUS_MASTER_PORTS: u16 = 16;
@@ -68,9 +69,14 @@ impl Board {
         {
             self.layout_version = self.layout_version.wrapping_add(1);
         }
-        let ports = self.pci.function(IDE).and_then(ide::bus_master_ports);
-        if self.ports.place_of(Chip::BusMaster) != ports {
-            self.ports.relocate(Chip::BusMaster, ports, BUS_MASTER_PORTS);
+        let power = self.pci.function(POWER).and_then(pci::power::ports);
+        let bus_master = self.pci.function(IDE).and_then(ide::bus_master_ports);
+        for (chip, first, len) in
+            [(Chip::Power, power, power::PORTS), (Chip::BusMaster, bus_master, BUS_MASTER_PORTS)]
+        {
+            if self.ports.place_of(chip) != first {
+                self.ports.relocate(chip, first, len);
+            }
         }
     }
 

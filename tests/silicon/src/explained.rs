@@ -48,8 +48,9 @@ pub enum Explained {
     /// IRET with NT set returns to another task, or faults on its TSS; under a 64-bit kernel it is #GP(0) (SDM 2A "IRET", IA-32e
     /// mode).
     NestedReturn,
-    /// CALL FAR to Linux's 64-bit code segment (33h) pushes as 64-bit code does, without a base.
-    LongModeCall,
+    /// A far transfer to Linux's 64-bit code segment (33h): CALL FAR pushes as 64-bit code does, without a base, and what stands
+    /// there is executed as 64-bit code.
+    LongMode,
     /// LSL of Linux's selector 78h tells which processor it runs on.
     LslOfCpuNumber,
     /// FXSAVE: the last instruction's pointers and opcode, MXCSR_MASK and reserved bytes differ from one processor to the next
@@ -85,7 +86,7 @@ impl Explained {
         Explained::RepetitionOverwritesItself,
         Explained::LoopAtTheLimit,
         Explained::NestedReturn,
-        Explained::LongModeCall,
+        Explained::LongMode,
         Explained::LslOfCpuNumber,
         Explained::FxsavePointers,
         Explained::FxsaveBeyond,
@@ -117,7 +118,7 @@ impl Explained {
             }
             Explained::LoopAtTheLimit => "a loop that ends at the code segment's limit faults before it ends",
             Explained::NestedReturn => "IRET with NT set is #GP(0) under a 64-bit kernel",
-            Explained::LongModeCall => "CALL FAR to Linux's 64-bit code segment",
+            Explained::LongMode => "a far transfer to Linux's 64-bit code segment",
             Explained::LslOfCpuNumber => "LSL of selector 78h tells the processor's number",
             Explained::FxsavePointers => "FXSAVE stores other pointers, mask and reserved bytes",
             Explained::FxsaveBeyond => "FXSAVE, FXRSTOR of an image partly out of reach fault otherwise",
@@ -134,11 +135,10 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     if differ_by_cpu_number(difference) {
         return Some(Explained::LslOfCpuNumber);
     }
-    let called_far = faulting(difference).is_some_and(|at| at.is_call_far() || at.is_call_far_indirect());
-    if called_far && ours.selectors[1] | 3 == 0x33 {
-        return Some(Explained::LongModeCall);
+    if ours.selectors[1] | 3 == 0x33 {
+        return Some(Explained::LongMode);
     }
-    if image_wraps(difference) {
+    if image_wraps(world, difference) {
         return Some(Explained::ImageWraps);
     }
     if has_misaligned_mask(native) && !has_misaligned_mask(ours) {
@@ -146,13 +146,13 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     }
     let loads_mxcsr = |at: Instruction| matches!(at.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Fxrstor);
     let refused = ours.end == (End::Fault { vector: 13, code: 0, cr2: 0 }) && native.eip != ours.eip;
-    if refused && instruction_at(difference, ours.eip).is_some_and(loads_mxcsr) {
+    if refused && instruction_at(world, difference, ours.eip).is_some_and(loads_mxcsr) {
         return Some(Explained::MisalignedMask);
     }
     if differ_by_fxsave(difference) {
         return Some(Explained::FxsavePointers);
     }
-    if maskmov_faults(difference) {
+    if maskmov_faults(world, difference) {
         return Some(Explained::MaskmovFaults);
     }
     if fxsave_reaches_beyond(world, difference) {
@@ -179,11 +179,11 @@ pub fn explain(world: &World, difference: &Difference) -> Option<Explained> {
     }
     // INT1 may also stand where the case jumped to
     let stepped_back = ours.end == native.end && vector == 1 && ours.eip == native.eip.wrapping_add(1);
-    if stepped_back && faulting(difference).is_none() {
+    if stepped_back && faulting(world, difference).is_none() {
         let same = ours.regs == native.regs && same_but_memory(ours, native, difference.masked);
         return (same && ours.written == native.written).then_some(Explained::Int1UnderHypervisor);
     }
-    let at = faulting(difference)?;
+    let at = faulting(world, difference)?;
     let same_end = ours.end == native.end;
     if at.mnemonic() == Mnemonic::Int1 {
         let next = at.next_ip() as u32;
@@ -307,17 +307,41 @@ fn span(addresses: impl Iterator<Item = u32>) -> u32 {
     high.saturating_sub(low)
 }
 
-/// The instruction that EIP points at, which must be one of the case's.
-fn faulting(difference: &Difference) -> Option<Instruction> {
-    instruction_at(difference, difference.native.eip)
+/// The instruction that EIP points at.
+fn faulting(world: &World, difference: &Difference) -> Option<Instruction> {
+    instruction_at(world, difference, difference.native.eip)
 }
 
-/// The instruction at this EIP, also where the case jumped into the midst of another.
-fn instruction_at(difference: &Difference, eip: u32) -> Option<Instruction> {
+/// The instruction at this EIP, also where the case jumped into the midst of another, or to what memory holds elsewhere.
+fn instruction_at(world: &World, difference: &Difference, eip: u32) -> Option<Instruction> {
     let at = eip.wrapping_sub(difference.eip) as usize;
-    let bytes = difference.case.code.get(at..).filter(|bytes| !bytes.is_empty())?;
-    let bitness = if difference.big { 32 } else { 16 };
-    Some(Decoder::with_ip(bitness, bytes, eip as u64, DecoderOptions::NONE).decode())
+    let own = difference.case.code.get(at..).filter(|bytes| !bytes.is_empty());
+    let (bytes, big) = match own {
+        Some(bytes) => (bytes.to_vec(), difference.big),
+        None => {
+            let cs = difference.native.selectors[1];
+            let base = world.descriptor(cs).map_or(0, |descriptor| descriptor.base);
+            (memory_at(world, difference, base.wrapping_add(eip)), world.is_big(cs))
+        }
+    };
+    let bitness = if big { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bitness, &bytes, eip as u64, DecoderOptions::NONE);
+    decoder.can_decode().then(|| decoder.decode())
+}
+
+/// What memory held at a linear address outside the code when the case ended natively: at most the bytes of an instruction.
+fn memory_at(world: &World, difference: &Difference, linear: u32) -> Vec<u8> {
+    let run = |runs: &[(u32, Vec<u8>)], at: u32| -> Option<u8> {
+        runs.iter().find_map(|(start, run)| run.get(at.wrapping_sub(*start) as usize).copied())
+    };
+    let byte = |at: u32| -> Option<u8> {
+        let (page, _) = PAGES.iter().find(|(page, _)| at.wrapping_sub(*page) < PAGE)?;
+        let pattern = || world.pattern(*page)[(at - page) as usize];
+        run(&difference.native.written, at)
+            .or_else(|| run(&difference.case.memory, at))
+            .or_else(|| Some(pattern()))
+    };
+    (0..15).map_while(|n| byte(linear.wrapping_add(n))).collect()
 }
 
 fn same_but_memory(a: &Outcome, b: &Outcome, masked: u32) -> bool {
@@ -350,10 +374,10 @@ fn changed<'a>(a: &'a Outcome, b: &'a Outcome) -> impl Iterator<Item = u32> + 'a
 }
 
 /// Whether the case stopped at an x87 environment or image that does not fit below 64 KiB, by 16-bit addresses.
-fn image_wraps(difference: &Difference) -> bool {
+fn image_wraps(world: &World, difference: &Difference) -> bool {
     // whichever of the two stopped there
     [&difference.native, &difference.ours].into_iter().any(|outcome| {
-        let at = instruction_at(difference, outcome.eip);
+        let at = instruction_at(world, difference, outcome.eip);
         matches!(outcome.end, End::Fault { .. }) && at.is_some_and(|at| wraps(at, outcome))
     })
 }
@@ -391,10 +415,10 @@ fn effective_address(at: &Instruction, stopped: &Outcome) -> (u32, bool) {
 }
 
 /// Whether one of the two stopped at a MASKMOVQ or MASKMOVDQU because of its operand, and the other did not, or otherwise.
-fn maskmov_faults(difference: &Difference) -> bool {
+fn maskmov_faults(world: &World, difference: &Difference) -> bool {
     let (ours, native) = (&difference.ours, &difference.native);
     let stopped = |outcome: &Outcome| {
-        let at = instruction_at(difference, outcome.eip);
+        let at = instruction_at(world, difference, outcome.eip);
         let is_maskmov =
             at.is_some_and(|at| matches!(at.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu));
         is_maskmov && matches!(outcome.end, End::Fault { vector: 12..=14 | 17, .. })
@@ -407,7 +431,7 @@ fn maskmov_faults(difference: &Difference) -> bool {
 fn fxsave_reaches_beyond(world: &World, difference: &Difference) -> bool {
     let (ours, native) = (&difference.ours, &difference.native);
     let Some((at, stopped)) = [native, ours].into_iter().find_map(|outcome| {
-        let at = instruction_at(difference, outcome.eip)?;
+        let at = instruction_at(world, difference, outcome.eip)?;
         matches!(outcome.end, End::Fault { .. }).then_some((at, outcome))
     }) else {
         return false;
@@ -474,12 +498,12 @@ fn loops_at_the_limit(world: &World, difference: &Difference) -> bool {
     let refused = native.end == (End::Fault { vector: 13, code: 0, cr2: 0 });
     let last = |at: Instruction| at.next_ip() as u32 == limit.wrapping_add(1);
     let follows = |at: Instruction| at.is_jcc_short_or_near() && last(at);
-    if refused && faulting(difference).is_some_and(follows) {
+    if refused && faulting(world, difference).is_some_and(follows) {
         return true;
     }
     ours.end == native.end
         && refused
         && ends(ours.eip)
         && ends(native.eip)
-        && faulting(difference).is_some_and(is_loop)
+        && faulting(world, difference).is_some_and(is_loop)
 }

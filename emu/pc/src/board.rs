@@ -6,7 +6,6 @@
 use crate::acpi;
 use crate::ata::{self, AtaChannel, Medium};
 use crate::calendar::DateTime;
-use crate::crtc::Crtc;
 use crate::debug_ports::{DebugConsole, DebugExit};
 use crate::device::{PortDevice, Timed, WideData};
 use crate::disk::Disk;
@@ -14,16 +13,18 @@ use crate::firmware;
 use crate::fw_cfg::{Facts, File, FwCfg};
 use crate::interrupts::Interrupts;
 use crate::keyboard::KeyboardController;
-use crate::memory::{LOW_LIMIT, Layout, MemoryMap, TEXT};
-use crate::pci::Pci;
+use crate::memory::{LOW_LIMIT, Layout, MemoryMap};
 use crate::pci::bus_master::BusMaster;
+use crate::pci::{self, Pci};
 use crate::pit::Pit;
 use crate::ports::{Chip, Overlap, PortMap};
 use crate::power::{self, Power};
 use crate::rtc::Rtc;
-use crate::screen;
 use crate::system_control::{ControlA, ControlB, ResetControl};
 use crate::uart::{Pace, Uart};
+use crate::vga::picture::Picture;
+use crate::vga::text::TextScreen;
+use crate::vga::{self, Vga, dispi::VIDEO_MEMORY};
 use pagewalk_x86::bus::{Bus, Frame, Phys, Request, Size, Ticks};
 use pagewalk_x86::ram::Ram;
 
@@ -50,6 +51,8 @@ const IRQ_ATA: [u8; 2] = [14, 15];
 const MEMORY: std::ops::RangeInclusive<u64> = 0x10_0000..=64 << 30;
 /// The largest ROM.
 const ROM_LIMIT: usize = 16 << 20;
+/// The largest video ROM: the room for adapters' ROMs below 1 MiB.
+const VIDEO_ROM_LIMIT: usize = 128 << 10;
 const PAGE: u64 = 4096;
 /// Frame number bit of address line 20.
 const A20_FRAME: u64 = 1 << 8;
@@ -74,6 +77,8 @@ pub struct Config {
     pub memory: u64,
     /// A firmware ROM; without one there is a stub that answers interrupts and halts at the reset vector.
     pub rom: Option<Vec<u8>>,
+    /// A video BIOS in the display adapter's ROM. Only a firmware runs it.
+    pub video_rom: Option<Vec<u8>>,
     /// Up to four disks: master and slave of the primary channel, then of the secondary. A disc leaves room for three.
     pub disks: Vec<Disk>,
     /// A disc in a CD-ROM drive, master of the secondary channel.
@@ -96,6 +101,7 @@ impl Default for Config {
         Config {
             memory: 128 << 20,
             rom: None,
+            video_rom: None,
             disks: Vec::new(),
             cdrom: None,
             serial_ports: 1,
@@ -116,6 +122,9 @@ pub enum BoardError {
     /// The ROM is empty or too large.
     #[error("a firmware ROM of {0} bytes is not possible: it must have from 1 byte to 16 MiB")]
     Rom(usize),
+    /// The video BIOS is empty or too large.
+    #[error("a video BIOS of {0} bytes is not possible: it must have from 1 byte to 128 KiB")]
+    VideoRom(usize),
     /// Too many disks.
     #[error("{0} disks are too many: there is room for 4")]
     Disks(usize),
@@ -174,7 +183,7 @@ pub struct Board {
     pci: Pci,
     bus_master: BusMaster,
     reset_control: ResetControl,
-    crtc: Crtc,
+    vga: Vga,
     power: Power,
     debug_console: DebugConsole,
     fw_cfg: FwCfg,
@@ -206,9 +215,18 @@ impl Board {
             return Err(BoardError::Rom(rom.len()));
         }
 
-        let layout = Layout::new(config.memory, (rom.len() as u64).next_multiple_of(PAGE));
+        let video_rom = config.video_rom.clone().unwrap_or_default();
+        if config.video_rom.is_some() && !(1..=VIDEO_ROM_LIMIT).contains(&video_rom.len()) {
+            return Err(BoardError::VideoRom(video_rom.len()));
+        }
+        let video_rom_pages = (video_rom.len() as u64).next_multiple_of(PAGE);
+        let layout = Layout::new(config.memory, (rom.len() as u64).next_multiple_of(PAGE))
+            .with_display(VIDEO_MEMORY, video_rom_pages);
         let mut ram = Ram::new(layout.stored() as usize);
-        ram.write(layout.stored() as usize - rom.len(), &rom);
+        ram.write(layout.rom_end() as usize - rom.len(), &rom);
+        ram.write(layout.video_rom_offset() as usize, &video_rom);
+        let mut pci = Pci::new();
+        pci.add(pci::VGA, pci::vga::new(video_rom_pages));
 
         let mut rtc = Rtc::new(config.date);
         for (index, value) in firmware::cmos(&config) {
@@ -238,8 +256,11 @@ impl Board {
             ports.claim(command..=command + 7, Chip::Ata(index), 0)?;
             ports.claim(control..=control, Chip::Ata(index), ata::CONTROL)?;
         }
-        ports.claim(0x3d4..=0x3d5, Chip::Crtc, 0)?;
-        ports.claim(0x3da..=0x3da, Chip::Crtc, 6)?;
+        for range in [0x3b4..=0x3b5, 0x3ba..=0x3ba, 0x3c0..=0x3cf, 0x3d4..=0x3d5, 0x3da..=0x3da] {
+            let offset = range.start() - vga::FIRST_PORT;
+            ports.claim(range, Chip::Vga, offset)?;
+        }
+        ports.claim(0x1ce..=0x1cf, Chip::Dispi, 0)?;
         ports.claim(APM_PORTS, Chip::AdvancedPower, power::APM)?;
         ports.claim(0xe9..=0xe9, Chip::DebugConsole, 0)?;
         ports.claim(0xf4..=0xf7, Chip::DebugExit, 0)?;
@@ -264,10 +285,10 @@ impl Board {
             rtc,
             uarts: vec![Uart::new(config.pace); config.serial_ports],
             ata,
-            pci: Pci::new(),
+            pci,
             bus_master: BusMaster::default(),
             reset_control: ResetControl::default(),
-            crtc: Crtc::default(),
+            vga: Vga::default(),
             power: Power::new(),
             debug_console: DebugConsole::default(),
             fw_cfg,
@@ -296,7 +317,8 @@ impl Board {
             Chip::LocalApic => (7, self.interrupts.tick(now)),
             Chip::Power | Chip::AdvancedPower => (8, self.power.tick(now)),
             Chip::Pic => return self.interrupts.settle(),
-            Chip::ControlB | Chip::Crtc | Chip::DebugConsole | Chip::ResetControl => return,
+            Chip::ControlB | Chip::DebugConsole | Chip::ResetControl => return,
+            Chip::Vga | Chip::Dispi => return self.carry_vga(),
             Chip::PciAddress | Chip::FirmwareConsole => return,
             Chip::FwCfg => return self.serve_fw_cfg(),
             Chip::Pci => return self.carry_pci(),
@@ -334,7 +356,8 @@ impl Board {
             Chip::Pci => self.pci.read8(offset, now),
             Chip::ResetControl => self.reset_control.read(),
             Chip::BusMaster => self.bus_master.read8(offset, now),
-            Chip::Crtc => self.crtc.read8(offset, now),
+            Chip::Vga => self.vga.read8(offset, now),
+            Chip::Dispi => 0xff,
             Chip::DebugConsole => self.debug_console.read8(offset, now),
             Chip::DebugExit => self.debug_exit.read8(offset, now),
             Chip::Power | Chip::AdvancedPower => self.power.read8(offset, now),
@@ -372,7 +395,8 @@ impl Board {
                 }
             }
             Chip::BusMaster => self.bus_master.write8(offset, value, now),
-            Chip::Crtc => self.crtc.write8(offset, value, now),
+            Chip::Vga => self.vga.write8(offset, value, now),
+            Chip::Dispi => {}
             Chip::DebugConsole => self.debug_console.write8(offset, value, now),
             Chip::DebugExit => self.debug_exit.write8(offset, value, now),
             Chip::Power | Chip::AdvancedPower => self.power.write8(offset, value, now),
@@ -388,6 +412,8 @@ impl Board {
             (chip @ Chip::FwCfg, 0) if size == Size::Word => Some((chip, &mut self.fw_cfg)),
             (chip @ Chip::PciAddress, _) if size == Size::Dword => Some((chip, &mut self.pci)),
             (chip @ Chip::DebugExit, _) => Some((chip, &mut self.debug_exit)),
+            (chip @ Chip::Dispi, 0) if size == Size::Word => Some((chip, &mut self.vga.dispi.index)),
+            (chip @ Chip::Dispi, 1) if size == Size::Word => Some((chip, &mut self.vga)),
             _ => None,
         }
     }
@@ -403,6 +429,7 @@ impl Board {
         self.uarts.iter_mut().for_each(Uart::reset);
         self.ata.iter_mut().for_each(AtaChannel::reset);
         self.pci.reset();
+        self.vga = Vga::default();
         self.fw_cfg.reset();
         self.bus_master = BusMaster::default();
         self.reset_control = ResetControl::default();
@@ -482,9 +509,19 @@ impl Board {
         self.firmware_console.output.take()
     }
 
-    /// The text screen, line by line.
+    /// The text screen, line by line; no lines in a graphics mode.
     pub fn screen(&self) -> Vec<String> {
-        screen::lines(self.ram.slice(TEXT as usize, 0x8000), self.crtc.display_start())
+        self.text_screen().map(|screen| screen.lines()).unwrap_or_default()
+    }
+
+    /// The text screen with its colours and cursor, in a text mode.
+    pub fn text_screen(&self) -> Option<TextScreen> {
+        self.vga.text(self.video_memory())
+    }
+
+    /// What the screen shows, in any mode.
+    pub fn picture(&self) -> Picture {
+        self.vga.picture(self.video_memory())
     }
 
     /// The memory map a firmware would tell.
@@ -500,10 +537,6 @@ impl Board {
     /// How many serial ports there are.
     pub fn serial_ports(&self) -> usize {
         self.uarts.len()
-    }
-
-    pub(crate) fn crtc_mut(&mut self) -> &mut Crtc {
-        &mut self.crtc
     }
 
     pub(crate) fn rtc(&self) -> &Rtc {
@@ -544,7 +577,7 @@ impl Board {
                 Frame::Ram(offset) | Frame::Rom(offset) => {
                     self.ram.read::<1>(offset + (address % PAGE) as usize)[0]
                 }
-                Frame::Device => 0xff,
+                Frame::Device => self.peek_vga(address),
             };
         }
     }
@@ -580,7 +613,7 @@ impl Bus for Board {
     }
 
     fn mmio_read(&mut self, at: Phys, size: Size, now: Ticks) -> u32 {
-        self.interrupts.mmio_read(at, size, now).unwrap_or_else(|| self.read_hole(at, size))
+        self.interrupts.mmio_read(at, size, now).unwrap_or_else(|| self.read_elsewhere(at, size, now))
     }
 
     fn mmio_write(&mut self, at: Phys, size: Size, value: u32, now: Ticks) {
@@ -588,7 +621,7 @@ impl Bus for Board {
             self.settle(Chip::LocalApic, now);
             self.carry_controls();
         } else {
-            self.write_hole(at, size, value);
+            self.write_elsewhere(at, size, value, now);
         }
     }
 

@@ -12,7 +12,7 @@
 use crate::acpi;
 use crate::apic::LOCAL_BASE;
 use crate::board::{Board, Config, SERIAL_PORTS};
-use crate::memory::{EBDA, EXTENDED, LOW_LIMIT, TEXT};
+use crate::memory::{EBDA, EXTENDED, LOW_LIMIT};
 use crate::pci::{self, Place};
 use pagewalk_x86::bus::{Bus, Phys, Size, Ticks};
 
@@ -160,12 +160,6 @@ fn data_area(board: &Board) -> Vec<(u16, Vec<u8>)> {
     cells
 }
 
-/// Registers 0 to 18h of the CRT controller in text mode 3 (IBM VGA, 720 by 400), cursor in the corner.
-const CRTC_TEXT: [u8; 25] = [
-    0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0x00, 0x4f, 0x0d, 0x0e, 0x00, 0x00, 0x00, 0x00, 0x9c,
-    0x8e, 0x8f, 0x28, 0x1f, 0x96, 0xb9, 0xa3, 0xff,
-];
-
 /// The chips, as the self-test programs them: port, value.
 const CHIPS: &[(u16, u8)] = &[
     // The interrupt controllers: edges, cascade on 2, vectors 08h and 70h, masks.
@@ -190,7 +184,8 @@ const CHIPS: &[(u16, u8)] = &[
 ];
 
 /// PCI configuration: place, register, dword. PIRQA# to PIRQD# go to interrupts 10, 10, 11 and 11; the IDE bus master
-/// has its ports at C000h; the power management function has its own at 600h and 700h, and interrupt 9.
+/// has its ports at C000h; the power management function has its own at 600h and 700h, and
+/// interrupt 9; the display adapter has its frame buffer at FD000000h and its registers at FEBF0000h.
 const PCI: &[(Place, u8, u32)] = &[
     (pci::ISA_BRIDGE, 0x60, 0x0b0b_0a0a),
     (pci::IDE, 0x20, 0xc001),
@@ -202,6 +197,9 @@ const PCI: &[(Place, u8, u32)] = &[
     (pci::POWER, 0x90, 0x0701),
     (pci::POWER, 0xd0, 0x0009_0000),
     (pci::POWER, 0x04, 0x0001),
+    (pci::VGA, 0x10, 0xfd00_0000),
+    (pci::VGA, 0x18, 0xfebf_0000),
+    (pci::VGA, 0x04, 0x0003),
 ];
 
 /// See [`Board::firmware_defaults`].
@@ -233,9 +231,7 @@ pub(crate) fn leave_defaults(board: &mut Board) {
     board.port_read(0x60, Size::Byte, POWER_ON);
     board.port_write(0x64, Size::Byte, 0x60, POWER_ON);
     board.port_write(0x60, Size::Byte, 0x65, POWER_ON);
-    for (index, &value) in (0u8..).zip(&CRTC_TEXT) {
-        board.crtc_mut().set_register(index, value);
-    }
+    board.set_text_mode();
 
     let mut put = |at: u64, bytes: &[u8]| {
         let placed = board.place(Phys(at), bytes);
@@ -244,7 +240,6 @@ pub(crate) fn leave_defaults(board: &mut Board) {
     put(0, &vectors());
     put(0x400, &[0; 0x100]);
     put(EBDA, &[1]);
-    put(TEXT, &[b' ', 0x07].repeat(0x4000));
     for (at, bytes) in acpi::tables(&board.hardware()) {
         // a ROM of less than 64 KiB has no room for them
         if let Err(error) = board.place(Phys(at), &bytes) {

@@ -5,7 +5,6 @@ pub mod apic;
 pub mod ata;
 pub mod board;
 pub mod calendar;
-pub mod crtc;
 pub mod debug_ports;
 pub mod device;
 pub mod disk;
@@ -24,5 +23,6 @@ pub mod rtc;
 pub mod screen;
 pub mod system_control;
 pub mod uart;
+pub mod vga;
 
 pub use board::{Board, BoardError, Config, Input};

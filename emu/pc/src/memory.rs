@@ -2,17 +2,17 @@
 //!
 //! RAM fills the address space from 0 to at most 3 GiB and goes on above 4 GiB; the VGA window and the ROM area cut
 //! a hole below 1 MiB. The firmware ROM ends at 4 GiB, and its last part is seen again ending at 1 MiB, unless the host
-//! bridge lets the RAM be seen that lies there.
+//! bridge lets the RAM be seen that lies there. The display adapter's memory is seen where its base address says, and in
+//! the VGA window where the adapter behaves as memory.
 
 use crate::pci::host_bridge::{Attributes, Segments};
+use crate::vga::memory::PLAIN_WINDOW;
 use pagewalk_x86::bus::Frame;
 
 /// The end of conventional memory, as the BIOS tells it: the last KiB is its own (EBDA).
 pub const EBDA: u64 = 0x9_fc00;
 /// The VGA window.
 pub const VIDEO: u64 = 0xa_0000;
-/// Colour text within the VGA window.
-pub const TEXT: u64 = 0xb_8000;
 /// Where the area of adapters' and firmware's ROMs begins.
 pub const ROM_AREA: u64 = 0xc_0000;
 /// Where extended memory begins.
@@ -64,6 +64,17 @@ impl MemoryMap {
     }
 }
 
+/// Where the display adapter's memory and ROM are seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Display {
+    /// What part of the video memory stands at A0000h as plain memory, if any.
+    pub window: Option<u64>,
+    /// Where the whole video memory stands, if anywhere.
+    pub frame_buffer: Option<u64>,
+    /// Where the video ROM stands, if anywhere.
+    pub rom: Option<u64>,
+}
+
 /// Which frame stands where.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
@@ -75,13 +86,55 @@ pub struct Layout {
     rom: u64,
     /// What the host bridge lets be seen in the ROM area.
     shadow: Segments,
+    /// Size of the video memory and of the video ROM, whole pages; they are stored after the ROM, in this order.
+    video: u64,
+    video_rom: u64,
+    display: Display,
 }
 
 impl Layout {
     /// A layout of `memory` bytes of RAM and `rom` bytes of ROM, both whole pages.
     pub fn new(memory: u64, rom: u64) -> Layout {
         let low = memory.min(LOW_LIMIT);
-        Layout { low, high: memory - low, rom, shadow: Segments::default() }
+        Layout {
+            low,
+            high: memory - low,
+            rom,
+            shadow: Segments::default(),
+            video: 0,
+            video_rom: 0,
+            display: Display::default(),
+        }
+    }
+
+    /// The same with a display adapter of so much memory and so large a ROM, both whole pages.
+    pub fn with_display(self, video: u64, video_rom: u64) -> Layout {
+        Layout { video, video_rom, ..self }
+    }
+
+    /// The display adapter's memory is seen elsewhere; whether that changes anything.
+    pub fn set_display(&mut self, display: Display) -> bool {
+        std::mem::replace(&mut self.display, display) != display
+    }
+
+    /// Where the video memory is stored.
+    pub fn video_offset(&self) -> u64 {
+        self.rom_end()
+    }
+
+    /// Where the video ROM is stored.
+    pub fn video_rom_offset(&self) -> u64 {
+        self.rom_end() + self.video
+    }
+
+    /// Size of the video ROM, whole pages.
+    pub fn video_rom_len(&self) -> u64 {
+        self.video_rom
+    }
+
+    /// Where the stored ROM ends.
+    pub fn rom_end(&self) -> u64 {
+        self.low + self.high + self.rom
     }
 
     /// The host bridge sends accesses to the ROM area elsewhere; whether that changes anything.
@@ -97,7 +150,7 @@ impl Layout {
 
     /// How much there is to store.
     pub fn stored(&self) -> u64 {
-        self.low + self.high + self.rom
+        self.rom_end() + self.video + self.video_rom
     }
 
     /// Where the ROM is stored.
@@ -109,8 +162,14 @@ impl Layout {
     /// [`Frame::Device`]; [`Layout::rom_page`] has what is read, and RAM what is written.
     pub fn frame(&self, at: u64) -> Frame {
         let at = at & !0xfff;
-        let from_rom_end = |end: u64| Frame::Rom((self.stored() - (end - at)) as usize);
+        let from_rom_end = |end: u64| Frame::Rom((self.rom_end() - (end - at)) as usize);
         match at {
+            VIDEO..ROM_AREA => match self.display.window {
+                Some(part) if PLAIN_WINDOW.contains(&at) => {
+                    Frame::Ram((self.video_offset() + part + (at - VIDEO)) as usize)
+                }
+                _ => Frame::Device,
+            },
             ROM_AREA..EXTENDED => match self.attributes(at) {
                 Attributes { read: true, write: true } => Frame::Ram(at as usize),
                 Attributes { read: true, write: false } => Frame::Rom(at as usize),
@@ -124,24 +183,43 @@ impl Layout {
             _ if at >= FOUR_GIB && at - FOUR_GIB < self.high => {
                 Frame::Ram((at - FOUR_GIB + self.low) as usize)
             }
-            _ => Frame::Device,
+            _ => self.display_frame(at).unwrap_or(Frame::Device),
         }
+    }
+
+    /// What of the display adapter stands at a page above all RAM.
+    fn display_frame(&self, at: u64) -> Option<Frame> {
+        let within = |base: Option<u64>, len: u64| at.checked_sub(base?).filter(|&offset| offset < len);
+        if let Some(offset) = within(self.display.rom, self.video_rom) {
+            return Some(Frame::Rom((self.video_rom_offset() + offset) as usize));
+        }
+        let offset = within(self.display.frame_buffer, self.video)?;
+        Some(Frame::Ram((self.video_offset() + offset) as usize))
     }
 
     /// Where the page of the ROM that stands at `at` below 1 MiB is stored.
     pub fn rom_page(&self, at: u64) -> Option<usize> {
         let before_end = EXTENDED.checked_sub(at & !0xfff)?;
         (before_end != 0 && before_end <= self.rom.min(ROM_COPY))
-            .then(|| (self.stored() - before_end) as usize)
+            .then(|| (self.rom_end() - before_end) as usize)
     }
 
     /// The address of a stored byte: the inverse of [`Layout::frame`]. Of a ROM seen twice, the upper place.
     pub fn address(&self, offset: usize) -> u64 {
         let offset = offset as u64;
         let above_low = offset.saturating_sub(self.low);
+        let above_rom = offset.saturating_sub(self.rom_end());
         match offset {
             _ if offset < self.low => offset,
             _ if above_low < self.high => FOUR_GIB + above_low,
+            _ if offset >= self.video_rom_offset() => {
+                self.display.rom.unwrap_or(ROM_AREA) + (offset - self.video_rom_offset())
+            }
+            _ if offset >= self.rom_end() => match self.display {
+                Display { frame_buffer: Some(base), .. } => base + above_rom,
+                Display { window: Some(part), .. } => VIDEO + (above_rom.wrapping_sub(part) & 0xffff),
+                _ => VIDEO + (above_rom & 0xffff),
+            },
             _ => FOUR_GIB - self.rom + (above_low - self.high),
         }
     }
@@ -246,6 +324,25 @@ mod tests {
             };
             assert_eq!(back, offset);
         }
+    }
+
+    #[test]
+    fn the_display_adapters_memory_is_seen_where_it_says_and_ram_comes_first() {
+        let mut layout = Layout::new(2 * MIB, 0x1_0000).with_display(16 * MIB, 0x1_0000);
+        assert_eq!(layout.frame(0xa_0000), Frame::Device);
+        let frame_buffer = Some(0xfd00_0000);
+        assert!(layout.set_display(Display { window: Some(0x3_0000), frame_buffer, rom: Some(0xfeb0_0000) }));
+        let video = 2 * 0x10_0000 + 0x1_0000;
+        assert_eq!(layout.frame(0xa_1000), Frame::Ram(video + 0x3_1000));
+        assert_eq!(layout.frame(0xb_0000), Frame::Device);
+        assert_eq!(layout.frame(0xfd00_0000), Frame::Ram(video));
+        assert_eq!(layout.frame(0xfdff_f000), Frame::Ram(video + 0xff_f000));
+        assert_eq!(layout.frame(0xfeb0_f000), Frame::Rom(video + 0x100_f000));
+        assert_eq!((layout.frame(0xfeb1_0000), layout.frame(0xfe00_0000)), (Frame::Device, Frame::Device));
+        assert_eq!(layout.address(video + 0x1234), 0xfd00_1234);
+        assert_eq!(layout.address(video + 0x100_0010), 0xfeb0_0010);
+        layout.set_display(Display { frame_buffer: Some(0x10_0000), ..Display::default() });
+        assert_eq!(layout.frame(0x10_0000), Frame::Ram(0x10_0000));
     }
 
     #[test]

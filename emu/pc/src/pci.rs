@@ -7,6 +7,7 @@
 //! | 01.0 | PIIX3 ISA bridge, routing of PCI interrupts | `isa_bridge` |
 //! | 01.1 | PIIX3 IDE | `ide`; its bus master is `bus_master` |
 //! | 01.3 | PIIX4 power management | `power` |
+//! | 02.0 | display adapter | `vga` |
 //!
 //! The numbers are those of QEMU's `pc` machine, which puts a PIIX4 function beside a PIIX3, and names itself in the
 //! subsystem registers: firmware made for it finds its way by them.
@@ -19,6 +20,7 @@ pub mod host_bridge;
 pub mod ide;
 pub mod isa_bridge;
 pub mod power;
+pub mod vga;
 
 use crate::device::{PortDevice, WideData};
 use config::Function;
@@ -45,6 +47,8 @@ pub const ISA_BRIDGE: Place = Place { device: 1, function: 0 };
 pub const IDE: Place = Place { device: 1, function: 1 };
 /// The power management function's place.
 pub const POWER: Place = Place { device: 1, function: 3 };
+/// The display adapter's place.
+pub const VGA: Place = Place { device: 2, function: 0 };
 
 /// The bus with its functions, and the address register (CF8h). The data ports are the chip's offsets 0 to 3.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn nothing_answers_elsewhere_nor_while_the_enable_bit_is_clear() {
         let mut pci = Pci::new();
-        for address in [0x0000_0000, 0x8000_0a00, 0x8000_1000, 0x8001_0000, 0x80ff_f800] {
+        for address in [0x0000_0000, 0x8000_0a00, 0x8000_1800, 0x8001_0000, 0x80ff_f800] {
             assert_eq!(dword(&mut pci, address), u32::MAX, "{address:#x}");
             pci.write8(0, 0, NOW);
         }

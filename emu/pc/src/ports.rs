@@ -21,8 +21,10 @@ pub enum Chip {
     Uart(usize),
     /// A disk channel, by its index.
     Ata(usize),
-    /// The CRT controller.
-    Crtc,
+    /// The display adapter's VGA ports.
+    Vga,
+    /// The display adapter's VBE ports.
+    Dispi,
     /// The debug console.
     DebugConsole,
     /// The debug exit.

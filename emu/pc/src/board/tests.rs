@@ -251,16 +251,16 @@ fn the_chips_are_left_as_seabios_leaves_them() {
 fn text_in_the_vga_window_is_on_the_screen() {
     let mut b = board();
     b.firmware_defaults();
-    b.place(Phys(0xb_8000 + 160), b"p\x07w\x1f").unwrap();
+    b.mmio_write(Phys(0xb_8000 + 160), Size::Dword, u32::from_le_bytes(*b"p\x07w\x1f"), Ticks(0));
     assert_eq!(b.screen()[1], "pw");
 }
 
 #[test]
 fn bytes_are_placed_across_pages_in_ram_and_rom_but_not_in_holes() {
     let mut b = board();
-    b.place(Phys(0x9_fffe), &[1, 2, 3, 4]).unwrap();
+    b.place(Phys(0x8_fffe), &[1, 2, 3, 4]).unwrap();
     let mut read = [0; 4];
-    b.peek(Phys(0x9_fffe), &mut read);
+    b.peek(Phys(0x8_fffe), &mut read);
     assert_eq!(read, [1, 2, 3, 4]);
     b.place(Phys(0xf_0000), &[9]).unwrap();
     let error = b.place(Phys(0x1f_fffe), &[0; 4]).unwrap_err();
@@ -382,4 +382,51 @@ fn the_local_apics_timer_interrupts_through_the_whole_board_and_keeps_it_awake()
     assert!(b.can_interrupt());
     assert_eq!(b.tick(Ticks(501)), Some(Ticks(10_500)));
     assert_eq!(wait(&mut b, Ticks(501)), Some((0x40, Ticks(10_500))));
+}
+
+#[test]
+fn the_frame_buffer_and_its_bank_window_are_one_memory_of_frames() {
+    let mut b = board();
+    b.firmware_defaults();
+    assert_eq!(b.frame(0xb8), Frame::Device);
+    for (index, value) in [(1u32, 640u32), (2, 480), (3, 8), (4, 0x41), (5, 2)] {
+        b.port_write(0x1ce, Size::Word, index, Ticks(0));
+        b.port_write(0x1cf, Size::Word, value, Ticks(0));
+    }
+    let Frame::Ram(video) = b.frame(0xf_d000) else { panic!("the frame buffer is memory") };
+    assert_eq!(b.frame(0xa0), Frame::Ram(video + 0x2_0000));
+    assert_eq!(b.phys_of(video + 5), Phys(0xfd00_0005));
+    b.ram_mut().write(video, &[9; 640]);
+    assert_eq!((b.picture().width, b.picture().height), (640, 480));
+    // switching on again clears it, and off brings the text window back
+    b.port_write(0x1ce, Size::Word, 4, Ticks(0));
+    b.port_write(0x1cf, Size::Word, 0, Ticks(0));
+    assert_eq!((b.frame(0xa0), b.frame(0xb8)), (Frame::Device, Frame::Device));
+    b.port_write(0x1cf, Size::Word, 0x41, Ticks(0));
+    assert_eq!(b.ram().slice(video, 640), [0; 640]);
+    // the registers are in memory too: 500h + 2 * index
+    assert_eq!(b.mmio_read(Phys(0xfebf_0502), Size::Word, Ticks(0)), 640);
+    b.mmio_write(Phys(0xfebf_0508), Size::Word, 0, Ticks(0));
+    assert_eq!(b.port_read(0x1cf, Size::Word, Ticks(0)), 0);
+    assert_eq!(b.mmio_read(Phys(0xfebf_040c), Size::Byte, Ticks(0)), 0x67, "port 3CCh");
+}
+
+#[test]
+fn a_video_bios_stands_where_the_expansion_rom_register_says() {
+    let config = Config { memory: 2 << 20, video_rom: Some(vec![0x55; 5000]), ..Config::default() };
+    let mut b = Board::new(config).unwrap();
+    let mut configure = |register: u32, value: u32| {
+        b.port_write(0xcf8, Size::Dword, 0x8000_1000 | register, Ticks(0));
+        b.port_write(0xcfc, Size::Dword, value, Ticks(0));
+        b.port_read(0xcfc, Size::Dword, Ticks(0))
+    };
+    assert_eq!(configure(0x30, 0xffff_f800), 0xffff_e000, "8 KiB");
+    configure(0x30, 0xfeb0_0001);
+    configure(0x04, 2);
+    let Frame::Rom(_) = b.frame(0xf_eb00) else { panic!("the ROM is read-only memory") };
+    let mut end = [0; 2];
+    b.peek(Phys(0xfeb0_0000 + 4999), &mut end);
+    assert_eq!((end, b.frame(0xf_eb02)), ([0x55, 0], Frame::Device));
+    let none = Config { video_rom: Some(Vec::new()), ..Config::default() };
+    assert_eq!(Board::new(none).unwrap_err(), BoardError::VideoRom(0));
 }

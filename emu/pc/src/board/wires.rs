@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::fw_cfg::DMA_REQUEST;
-use crate::memory::{EXTENDED, ROM_AREA};
-use crate::pci;
+use crate::memory::{Display, EXTENDED, ROM_AREA, VIDEO};
 use crate::pci::bus_master::{DESCRIPTOR, Direction, Step};
-use crate::pci::{HOST_BRIDGE, IDE, POWER, host_bridge, ide};
+use crate::pci::{HOST_BRIDGE, IDE, POWER, VGA, host_bridge, ide};
+use crate::vga::registers;
 
 /// Ports of the disk channels' bus master.
 const BUS_MASTER_PORTS: u16 = 16;
@@ -78,6 +78,76 @@ impl Board {
                 self.ports.relocate(chip, first, len);
             }
         }
+        self.carry_vga();
+    }
+
+    /// Where the display adapter's memory is seen, by its registers and its PCI configuration; and what it clears.
+    pub(super) fn carry_vga(&mut self) {
+        let adapter = self.pci.function(VGA);
+        let rom = self.layout.video_rom_len();
+        let display = Display {
+            window: self.vga.plain_window(),
+            frame_buffer: adapter.and_then(pci::vga::frame_buffer),
+            rom: adapter.and_then(|adapter| pci::vga::rom(adapter, rom)),
+        };
+        if self.layout.set_display(display) {
+            self.layout_version = self.layout_version.wrapping_add(1);
+        }
+        if let Some(len) = self.vga.take_clear() {
+            let base = self.layout.video_offset() as usize;
+            self.ram.write(base, &vec![0; len.min(VIDEO_MEMORY) as usize]);
+        }
+    }
+
+    /// The video memory.
+    pub(super) fn video_memory(&self) -> &[u8] {
+        self.ram.slice(self.layout.video_offset() as usize, VIDEO_MEMORY as usize)
+    }
+
+    /// A video BIOS's text mode 3, for kernels that no BIOS starts.
+    pub(crate) fn set_text_mode(&mut self) {
+        self.vga.set_text_mode(&mut self.ram, self.layout.video_offset() as usize);
+        self.carry_vga();
+    }
+
+    /// The offset of an address in the display adapter's registers.
+    fn vga_register(&self, at: Phys) -> Option<u64> {
+        let base = pci::vga::registers(self.pci.function(VGA)?)?;
+        at.0.checked_sub(base).filter(|&offset| offset < registers::LENGTH)
+    }
+
+    /// A read of memory that is no frame and no APIC.
+    pub(super) fn read_elsewhere(&mut self, at: Phys, size: Size, now: Ticks) -> u32 {
+        if (VIDEO..ROM_AREA).contains(&at.0) {
+            return self.vga.read_memory(&self.ram, self.layout.video_offset() as usize, at.0, size);
+        }
+        match self.vga_register(at) {
+            Some(offset) => self.vga.read_register(offset, size, now),
+            None => self.read_hole(at, size),
+        }
+    }
+
+    /// A write to memory that is no frame and no APIC.
+    pub(super) fn write_elsewhere(&mut self, at: Phys, size: Size, value: u32, now: Ticks) {
+        if (VIDEO..ROM_AREA).contains(&at.0) {
+            let base = self.layout.video_offset() as usize;
+            return self.vga.write_memory(&mut self.ram, base, at.0, size, value);
+        }
+        match self.vga_register(at) {
+            Some(offset) => {
+                self.vga.write_register(offset, size, value, now);
+                self.carry_vga();
+            }
+            None => self.write_hole(at, size, value),
+        }
+    }
+
+    /// A byte that is no frame, as a debugger sees it.
+    pub(super) fn peek_vga(&self, at: u64) -> u8 {
+        if !(VIDEO..ROM_AREA).contains(&at) {
+            return 0xff;
+        }
+        self.vga.peek_memory(&self.ram, self.layout.video_offset() as usize, at)
     }
 
     /// Lets a channel's bus master move what the device has or wants, as far as both go.

@@ -10,6 +10,7 @@ mod explain;
 mod options;
 mod run;
 mod say;
+mod screenshot;
 mod setup;
 mod status;
 mod walk;

@@ -63,6 +63,9 @@ pub struct MachineOptions {
     /// Firmware ROM, mapped to end at 1 MiB and at 4 GiB, entered at the reset vector
     #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "append", "module", "boot"])]
     pub bios: Option<PathBuf>,
+    /// Video BIOS in the display adapter's ROM, for the firmware to run; /usr/share/seabios/vgabios-stdvga.bin if it is there
+    #[arg(long, value_name = "FILE", requires = "bios")]
+    pub vga_bios: Option<PathBuf>,
     /// How to boot the image: auto, multiboot1, multiboot2, linux, pvh, elf, raw[:ADDRESS], raw32[:ADDRESS]
     #[arg(long, default_value = "auto", value_parser = |s: &str| s.parse::<Boot>())]
     pub boot: Boot,
@@ -164,6 +167,12 @@ pub struct Run {
     /// Show the text screen at the end
     #[arg(long)]
     pub screen: bool,
+    /// Write a picture of the screen, at the end or at --screenshot-at
+    #[arg(long, value_name = "FILE.png")]
+    pub screenshot: Option<PathBuf>,
+    /// Instruction count at which the picture is made
+    #[arg(long, value_name = "N", value_parser = parse_count, requires = "screenshot")]
+    pub screenshot_at: Option<u64>,
 }
 
 /// `pagewalk walk`.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pagewalk_lens::stats::Stats;
@@ -17,6 +17,7 @@ use crate::drive::{self, End, Limits};
 use crate::explain;
 use crate::options::{Run, TraceFormat};
 use crate::say::say;
+use crate::screenshot;
 use crate::setup::Setup;
 use crate::status::{DONE, INTERRUPTED, LIMIT, Status};
 
@@ -80,7 +81,22 @@ fn finish<O: Observer>(
     limits: Limits,
     close: impl FnOnce(&mut Machine<O>) -> Result<()>,
 ) -> Result<Status> {
-    let end = drive::run(&mut machine, console, limits)?;
+    let end = match (&options.screenshot, options.screenshot_at) {
+        (Some(file), Some(at)) => {
+            let before = Limits { instructions: Some(limits.instructions.unwrap_or(at).min(at)), ..limits };
+            let started = Instant::now();
+            let end = drive::run(&mut machine, console, before)?;
+            // where it ended before, that is what there is to see
+            screenshot::write(&machine, file)?;
+            if machine.processor.cpu.retired == at && end == End::Stopped(Stop::Limit) {
+                let time = limits.time.map(|time| time.saturating_sub(started.elapsed()));
+                drive::run(&mut machine, console, Limits { time, ..limits })?
+            } else {
+                end
+            }
+        }
+        _ => drive::run(&mut machine, console, limits)?,
+    };
     close(&mut machine)?;
     let cpu = &machine.processor.cpu;
     let status = match &end {
@@ -108,6 +124,9 @@ fn finish<O: Observer>(
         for line in machine.processor.cpu.bus.screen() {
             say!("|{line}|");
         }
+    }
+    if let (Some(file), None) = (&options.screenshot, options.screenshot_at) {
+        screenshot::write(&machine, file)?;
     }
     if options.stats {
         eprint!("{}", Stats::of(&machine.processor));

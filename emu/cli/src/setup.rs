@@ -13,6 +13,9 @@ use pagewalk_x86::observe::Observer;
 
 use crate::options::MachineOptions;
 
+/// Where Debian's package `seabios` has the video BIOS of the display adapter.
+const VIDEO_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
+
 /// Everything to make a machine of, any number of times.
 pub struct Setup {
     /// The image, placed.
@@ -30,11 +33,17 @@ impl Setup {
             Some(bios) => Some(read(bios)?),
             None => None,
         };
+        let video_rom = match (&options.vga_bios, &options.bios) {
+            (Some(file), _) => Some(read(file)?),
+            (None, Some(_)) => std::fs::read(VIDEO_BIOS).ok(),
+            (None, None) => None,
+        };
         let cdrom = match &options.cdrom {
             Some(path) => Some(Disk::open(path, Writes::Overlay)?),
             None => None,
         };
-        let config = Config { memory: options.memory, disks, cdrom, rom: rom.clone(), ..Config::default() };
+        let config =
+            Config { memory: options.memory, disks, cdrom, rom: rom.clone(), video_rom, ..Config::default() };
         let board = Board::new(config.clone())?;
         let plan = match (&options.bios, image) {
             (Some(bios), _) => pagewalk_loader::firmware(&rom.unwrap_or_default(), &name(bios))?,

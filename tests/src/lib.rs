@@ -2,6 +2,7 @@
 
 pub mod cpio;
 pub mod known;
+pub mod linux;
 pub mod metamorphic;
 pub mod walks;
 

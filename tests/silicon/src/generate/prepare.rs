@@ -296,9 +296,9 @@ impl Draft<'_> {
                 2..=4 => window.first.wrapping_add(near),
                 5..=7 => window.last.wrapping_add(1).wrapping_sub(near),
                 _ => {
-                    let room = (window.last - window.first).saturating_sub(below + above);
+                    let room = (window.last - window.first).saturating_sub(below.saturating_add(above));
                     let at = values::up_to(room, (bits >> 32) as u32);
-                    let offset = window.first + at + below;
+                    let offset = window.first.wrapping_add(at).wrapping_add(below);
                     if bits >> 24 & 3 == 0 { offset } else { offset.wrapping_add(stack.base) & !3 }
                 }
             }

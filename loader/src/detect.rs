@@ -76,6 +76,7 @@ pub(crate) fn plan(request: &Request, image: &[u8]) -> Result<Plan, Refusal> {
             multiboot2::plan(draft, at)
         }
         Boot::Linux => linux::plan(draft),
+        Boot::LinuxRealMode => linux::real::plan(draft),
         Boot::Pvh => {
             let elf = Elf::parse(image, Link::Fixed)?;
             let entry = elf.pvh_entry()?.ok_or_else(|| {
@@ -92,7 +93,7 @@ pub(crate) fn plan(request: &Request, image: &[u8]) -> Result<Plan, Refusal> {
 fn detected(mut draft: Draft) -> Result<Plan, Refusal> {
     let image = draft.image;
     if linux::is_linux(image) {
-        return linux::plan(draft);
+        return linux::detected(draft);
     }
     let (one, two) = (multiboot1::find(image), multiboot2::find(image));
     if let Search::Found(at) = one {

@@ -41,7 +41,7 @@ impl<'r> Draft<'r> {
     pub(crate) fn finish(self, kind: Kind, start: Start) -> Plan {
         let Draft { layout, mut symbols, notes, .. } = self;
         symbols.sort_by(|a, b| (a.value, &a.name).cmp(&(b.value, &b.name)));
-        Plan { kind, places: layout.places, roms: Vec::new(), start, symbols, notes }
+        Plan { kind, places: layout.places, roms: Vec::new(), handed: Vec::new(), start, symbols, notes }
     }
 }
 

@@ -34,6 +34,7 @@ pub fn firmware(rom: &[u8], name: &str) -> Result<Plan, Refusal> {
         kind: Kind::Firmware,
         places: Vec::new(),
         roms: vec![low, high],
+        handed: Vec::new(),
         start: Start::Reset,
         symbols: Vec::new(),
         notes: Vec::new(),

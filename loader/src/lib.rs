@@ -48,7 +48,7 @@ mod request;
 
 pub use firmware::firmware;
 pub use memory::{MemoryKind, MemoryMap, MemoryRegion};
-pub use plan::{Kind, Place, Plan, Rom, Start, Symbol};
+pub use plan::{Handed, Kind, Place, Plan, Rom, Start, Symbol};
 pub use refusal::{Cause, Refusal};
 pub use request::{Boot, BootParseError, Module, RawMode, Request};
 

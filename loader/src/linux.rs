@@ -2,12 +2,15 @@
 //! goes to where it wants to be, ESI points to `boot_params` (the "zero page") and GDTR to a table with the two segments that
 //! the protocol asks for. No code of the image's real-mode part runs, and no firmware is asked.
 
+pub(crate) mod real;
+
 use crate::bytes::{patch_u32, u16_at, u32_at};
 use crate::draft::Draft;
 use crate::layout::PAGE;
 use crate::memory::FOUR_GIB;
 use crate::plan::{Kind, Plan, Start};
 use crate::refusal::{Cause, Refusal};
+use crate::request::{Module, Request};
 
 /// Offsets into the setup header, the same in the file and in `boot_params`.
 mod at {
@@ -48,9 +51,12 @@ mod params {
 
 /// "HdrS".
 const MAGIC: &[u8] = b"HdrS";
-/// Protocol 2.06 is the first that says how long a command line may be; of older kernels no 32-bit entry is relied on.
-const OLDEST: u16 = 0x0206;
-/// Protocol 2.10: where the kernel would rather be, and how much memory it needs to unpack itself.
+/// Protocol 2.03: how high an initial RAM disk may lie. 2.05: relocatable kernels. 2.06: how long a command line may be.
+const WITH_RAMDISK_MOST: u16 = 0x0203;
+const WITH_ALIGNMENT: u16 = 0x0205;
+const WITH_COMMAND_LINE_SIZE: u16 = 0x0206;
+/// Protocol 2.10: where the kernel would rather be, and how much memory it needs to unpack itself. Images of older protocols are
+/// entered in real mode: many that call themselves Linux (boot loaders, disk emulators) have no other entry.
 const WITH_INIT_SIZE: u16 = 0x020a;
 /// LOADED_HIGH: the protected-mode part goes above 1 MiB.
 const LOADED_HIGH: u8 = 1;
@@ -87,21 +93,10 @@ impl<'i> Header<'i> {
         let version =
             u16_at(image, at::VERSION).ok_or_else(|| cut("a setup header without its end".into()))?;
         let byte = |at: usize| image.get(at).copied().unwrap_or(0);
-        if version < OLDEST || byte(at::FLAGS) & LOADED_HIGH == 0 {
-            let found = format!("a Linux image of boot protocol {}.{:02}", version >> 8, version & 0xff);
-            let accepted = "it has to be entered in real mode and calls a BIOS, which is not supported yet; accepted are \
-                            bzImages of protocol 2.06 and later";
-            return Err(Refusal::unsupported(found, accepted).at(at::VERSION));
-        }
         // the byte of the jump over the header counts from behind the jump
         let end = at::MAGIC + usize::from(byte(at::JUMP + 1));
         let bytes = image.get(..end).ok_or_else(|| cut(format!("a setup header that ends at {end:#x}")))?;
-        // 0 stands for 4, for kernels older than the field
-        let sectors = match byte(at::SETUP_SECTORS) {
-            0 => 4,
-            sectors => usize::from(sectors),
-        };
-        let start = (sectors + 1) * SECTOR;
+        let start = setup_end(image);
         let size = u32_at(image, at::PARAGRAPHS).unwrap_or(0) as usize * 16;
         let rest = image.get(start..).unwrap_or_default();
         // the last paragraph need not be whole
@@ -118,24 +113,63 @@ impl<'i> Header<'i> {
         (self.version >= since).then(|| u32_at(self.bytes, at)).flatten()
     }
 
+    fn flags(&self) -> u8 {
+        self.bytes.get(at::FLAGS).copied().unwrap_or(0)
+    }
+
+    /// Where the setup code ends and the kernel begins in the file.
+    fn setup_end(&self) -> usize {
+        setup_end(self.bytes)
+    }
+
+    /// How many bytes a command line may have.
+    fn command_line_most(&self) -> usize {
+        self.field(at::COMMAND_LINE_SIZE, WITH_COMMAND_LINE_SIZE).unwrap_or(255) as usize
+    }
+
+    /// The first address behind an initial RAM disk at its highest.
+    fn ramdisk_most(&self) -> u64 {
+        u64::from(self.field(at::RAMDISK_MOST, WITH_RAMDISK_MOST).unwrap_or(0x37ff_ffff)) + 1
+    }
+
     fn is_relocatable(&self) -> bool {
         self.bytes.get(at::RELOCATABLE).is_some_and(|&byte| byte != 0)
     }
 }
 
+/// Where the setup code ends: its sectors and the boot sector before them. 0 stands for 4, for kernels older than the field.
+fn setup_end(image: &[u8]) -> usize {
+    let sectors = match image.get(at::SETUP_SECTORS).copied().unwrap_or(0) {
+        0 => 4,
+        sectors => usize::from(sectors),
+    };
+    (sectors + 1) * SECTOR
+}
+
+/// Plans for the entry that the image's protocol is known to have: the 32-bit one, or for old images the one in real mode.
+pub(crate) fn detected(draft: Draft) -> Result<Plan, Refusal> {
+    let header = Header::parse(draft.image)?;
+    if header.version < WITH_INIT_SIZE || header.flags() & LOADED_HIGH == 0 {
+        return real::plan(draft);
+    }
+    plan(draft)
+}
+
+/// Plans for the 32-bit entry.
 pub(crate) fn plan(mut draft: Draft) -> Result<Plan, Refusal> {
     let header = Header::parse(draft.image)?;
+    if header.version < WITH_ALIGNMENT || header.flags() & LOADED_HIGH == 0 {
+        let found =
+            format!("a Linux image of boot protocol {}.{:02}", header.version >> 8, header.version & 0xff);
+        let accepted = "it has to be entered in real mode: say --boot linux16; accepted are bzImages of protocol 2.05 and later";
+        return Err(Refusal::unsupported(found, accepted).at(at::VERSION));
+    }
     let request = draft.request;
-    let most = header.field(at::COMMAND_LINE_SIZE, OLDEST).unwrap_or(255) as usize;
+    let most = header.command_line_most();
     if request.command_line.len() > most {
         let found = format!("a command line of {} bytes", request.command_line.len());
         return Err(Refusal::new(Cause::Request, found, format!("this kernel takes {most} at most")));
     }
-    if let [_, second, ..] = request.modules {
-        let found = format!("a second initial RAM disk, {}", second.name);
-        return Err(Refusal::new(Cause::Request, found, "Linux takes one: concatenate the archives"));
-    }
-
     let (entry, span) = place_kernel(&header, &mut draft)?;
     let ramdisk = place_ramdisk(&header, &mut draft, span)?;
     let mut text = request.command_line.as_bytes().to_vec();
@@ -160,7 +194,7 @@ fn place_kernel(header: &Header, draft: &mut Draft) -> Result<(u32, u64), Refusa
     let len = header.kernel.len() as u64;
     let needed = u64::from(header.field(at::INIT_SIZE, WITH_INIT_SIZE).unwrap_or(0)).max(len);
     let preferred = header.field(at::PREFERRED, WITH_INIT_SIZE).map(u64::from).unwrap_or(ONE_MIB);
-    let alignment = u64::from(header.field(at::ALIGNMENT, OLDEST).unwrap_or(0)).max(1);
+    let alignment = u64::from(header.field(at::ALIGNMENT, WITH_ALIGNMENT).unwrap_or(0)).max(1);
     let fits = |at: u64| draft.layout.is_free(at..at.saturating_add(needed));
     let at = if !header.is_relocatable() {
         ONE_MIB
@@ -175,11 +209,23 @@ fn place_kernel(header: &Header, draft: &mut Draft) -> Result<(u32, u64), Refusa
     Ok((entry, at + needed))
 }
 
+/// The initial RAM disk, if there is one.
+fn ramdisk<'r>(request: &'r Request<'r>) -> Result<Option<&'r Module<'r>>, Refusal> {
+    match request.modules {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        [_, second, ..] => {
+            let found = format!("a second initial RAM disk, {}", second.name);
+            Err(Refusal::new(Cause::Request, found, "Linux takes one: concatenate the archives"))
+        }
+    }
+}
+
 /// Puts the initial RAM disk as high as the kernel allows; address and size, both 0 without one.
 fn place_ramdisk(header: &Header, draft: &mut Draft, kernel: u64) -> Result<(u32, u32), Refusal> {
-    let [module] = draft.request.modules else { return Ok((0, 0)) };
+    let Some(module) = ramdisk(draft.request)? else { return Ok((0, 0)) };
     let len = module.data.len() as u64;
-    let most = u64::from(header.field(at::RAMDISK_MOST, OLDEST).unwrap_or(0x37ff_ffff)) + 1;
+    let most = header.ramdisk_most();
     let at = draft.layout.highest(len.max(1), PAGE, kernel.min(most)..most).ok_or_else(|| {
         let found =
             format!("no room for the initial RAM disk {}: {len:#x} bytes above the kernel", module.name);

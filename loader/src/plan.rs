@@ -11,6 +11,8 @@ pub struct Plan {
     pub places: Vec<Place>,
     /// Read-only memories to map.
     pub roms: Vec<Rom>,
+    /// What the firmware hands out, for the images that it starts.
+    pub handed: Vec<Handed>,
     /// The processor's state at the first instruction.
     pub start: Start,
     /// The image's symbols, sorted by address and then by name.
@@ -30,6 +32,8 @@ pub enum Kind {
     Pvh,
     /// Linux (Linux x86 Boot Protocol, the 32-bit entry).
     Linux,
+    /// Linux, by its real-mode entry; a firmware has to run first.
+    LinuxRealMode,
     /// A plain ELF32 file.
     Elf,
     /// A 512-byte boot sector.
@@ -47,6 +51,7 @@ impl fmt::Display for Kind {
             Kind::Multiboot2 => "Multiboot 2",
             Kind::Pvh => "PVH",
             Kind::Linux => "Linux bzImage",
+            Kind::LinuxRealMode => "Linux in real mode",
             Kind::Elf => "plain ELF32",
             Kind::BootSector => "boot sector",
             Kind::Raw => "flat binary",
@@ -97,6 +102,34 @@ pub struct Rom {
 impl fmt::Debug for Rom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Rom({:#x}: {} bytes, {})", self.at, self.data.len(), self.what)
+    }
+}
+
+/// What lies ready in the firmware configuration device.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Handed {
+    /// An item with a number of QEMU's.
+    Item {
+        /// The number.
+        selector: u16,
+        /// Its bytes.
+        data: Vec<u8>,
+    },
+    /// A file.
+    File {
+        /// Its name, at most 55 characters.
+        name: String,
+        /// Its bytes.
+        data: Vec<u8>,
+    },
+}
+
+impl fmt::Debug for Handed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Handed::Item { selector, data } => write!(f, "Item({selector:#x}: {} bytes)", data.len()),
+            Handed::File { name, data } => write!(f, "File({name}: {} bytes)", data.len()),
+        }
     }
 }
 

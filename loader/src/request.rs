@@ -45,6 +45,8 @@ pub enum Boot {
     Multiboot2,
     /// The 32-bit entry of the Linux boot protocol; the module is the initial RAM disk.
     Linux,
+    /// The real-mode entry of the Linux boot protocol, through a firmware; the module is the initial RAM disk.
+    LinuxRealMode,
     /// The PVH entry point of an ELF32 file.
     Pvh,
     /// The ELF32 entry point, in flat protected mode.
@@ -77,11 +79,11 @@ impl Boot {
 /// The text is none that [`Boot`] knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no way to boot; use auto, multiboot1, multiboot2, linux, pvh, elf, raw[:ADDRESS] (real mode) or raw32[:ADDRESS] (protected mode)"
+    "`{0}` is no way to boot; use auto, multiboot1, multiboot2, linux, linux16, pvh, elf, raw[:ADDRESS] (real mode) or raw32[:ADDRESS] (protected mode)"
 )]
 pub struct BootParseError(String);
 
-/// `auto`, `multiboot1` (or `multiboot`), `multiboot2`, `linux`, `pvh`, `elf`, `raw[:ADDRESS]`, `raw32[:ADDRESS]`; an address is
+/// `auto`, `multiboot1` (or `multiboot`), `multiboot2`, `linux`, `linux16`, `pvh`, `elf`, `raw[:ADDRESS]`, `raw32[:ADDRESS]`; an address is
 /// decimal, or hexadecimal after `0x`.
 impl FromStr for Boot {
     type Err = BootParseError;
@@ -98,6 +100,7 @@ impl FromStr for Boot {
             ("multiboot" | "multiboot1", None) => Ok(Boot::Multiboot1),
             ("multiboot2", None) => Ok(Boot::Multiboot2),
             ("linux", None) => Ok(Boot::Linux),
+            ("linux16", None) => Ok(Boot::LinuxRealMode),
             ("pvh", None) => Ok(Boot::Pvh),
             ("elf", None) => Ok(Boot::Elf),
             ("raw", _) => Ok(raw(RawMode::Real, Boot::REAL_ADDRESS)),
@@ -163,6 +166,7 @@ mod tests {
         assert_eq!("multiboot1".parse(), Ok(Boot::Multiboot1));
         assert_eq!("multiboot2".parse(), Ok(Boot::Multiboot2));
         assert_eq!("linux".parse(), Ok(Boot::Linux));
+        assert_eq!("linux16".parse(), Ok(Boot::LinuxRealMode));
         assert_eq!("pvh".parse(), Ok(Boot::Pvh));
         assert_eq!("elf".parse(), Ok(Boot::Elf));
         assert_eq!("raw".parse(), real(0x7c00));

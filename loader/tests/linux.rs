@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use pagewalk_loader::{Boot, Kind, MemoryMap, MemoryRegion, Module, Plan, Request, Start, plan};
+use pagewalk_loader::{Boot, Handed, Kind, MemoryMap, MemoryRegion, Module, Plan, Request, Start, plan};
 
 const KERNEL: [u8; 0x300] = [0xf4; 0x300];
 
@@ -103,11 +103,11 @@ fn the_ramdisk_stays_below_what_the_kernel_can_reach() {
 #[test]
 fn what_cannot_be_started_or_handed_over_is_refused_in_words() {
     let mut old = image();
-    set_u16(&mut old, 0x206, 0x0205);
-    assert_refused(&refused(&old), "boot protocol 2.05", 0x206);
+    set_u16(&mut old, 0x206, 0x0204);
+    assert_refused(&refused_as(&old, Boot::Linux), "boot protocol 2.04", 0x206);
     let mut low = image();
     low[0x211] = 0;
-    assert_refused(&refused(&low), "boot protocol 2.15", 0x206);
+    assert_refused(&refused_as(&low, Boot::Linux), "boot protocol 2.15", 0x206);
     let whole = image();
     assert_refused(&refused(&whole[..whole.len() - 16]), "0x300 bytes of kernel from 0x400 on", 0x1f4);
     let long = "x".repeat(2048);
@@ -146,4 +146,73 @@ fn no_damage_to_a_header_makes_the_loader_panic_or_leave_ram() {
     }
     let none = Request { memory: MemoryMap::new(Vec::<MemoryRegion>::new()), ..request(&whole) };
     assert!(plan(&none).is_err());
+}
+
+fn handed(plan: &Plan, wanted: u16) -> &[u8] {
+    let item = plan.handed.iter().find_map(|handed| match handed {
+        Handed::Item { selector, data } if *selector == wanted => Some(data),
+        _ => None,
+    });
+    item.unwrap()
+}
+
+#[test]
+fn an_image_of_an_old_protocol_waits_for_a_firmware_with_a_rom_that_starts_it() {
+    let mut old = image();
+    set_u16(&mut old, 0x206, 0x0203);
+    let disk = Module { data: &[7; 0x1001], args: "", name: "initrd" };
+    let plan = planned_with(&old, "one two", &[disk]);
+    assert_eq!((plan.kind, plan.start), (Kind::LinuxRealMode, Start::Reset));
+    // the protocol's sample: setup code at 10000h, heap and stack up to E000h, the command line there
+    let setup = handed(&plan, 0x18);
+    assert_eq!(setup.len(), 0x400);
+    assert_eq!(setup[0x210..0x212], [0xff, 0x81]);
+    assert_eq!(u16::from_le_bytes([setup[0x224], setup[0x225]]), 0xde00);
+    let field = |at: usize| u32::from_le_bytes(setup[at..at + 4].try_into().unwrap());
+    assert_eq!(field(0x228), 0x1_e000);
+    assert_eq!((field(0x218), field(0x21c)), (0xef_e000, 0x1001));
+    assert_eq!(handed(&plan, 0x15), b"one two\0");
+    assert_eq!(handed(&plan, 0x11), KERNEL);
+    assert_eq!(handed(&plan, 0x12), [7; 0x1001]);
+    let rom = plan.handed.iter().find_map(|handed| match handed {
+        Handed::File { name, data } if name.starts_with("genroms/") => Some(data),
+        _ => None,
+    });
+    let rom = rom.unwrap();
+    assert_eq!((&rom[..3], rom.len()), (&[0x55, 0xaa, 1][..], 512));
+    assert_eq!(
+        rom.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)),
+        0,
+        "an expansion ROM adds up to zero"
+    );
+    assert_eq!(&rom[0x20..0x24], b"$PnP");
+}
+
+#[test]
+fn an_image_that_stays_low_has_its_setup_code_at_90000h_and_an_old_command_line() {
+    let mut old = image();
+    set_u16(&mut old, 0x206, 0x0201);
+    old[0x211] = 0;
+    let plan = planned_with(&old, "one two", &[]);
+    let setup = handed(&plan, 0x18);
+    assert_eq!(setup[0x20..0x24], [0x3f, 0xa3, 0x00, 0x98]);
+    assert_eq!(u16::from_le_bytes([setup[0x224], setup[0x225]]), 0x9600);
+    assert_eq!(u16::from_le_bytes([setup[0x212], setup[0x213]]), 0x9808);
+    // any image on request
+    let forced = pagewalk_loader::plan(&Request { boot: Boot::LinuxRealMode, ..request(&image()) }).unwrap();
+    assert_eq!(forced.kind, Kind::LinuxRealMode);
+}
+
+#[test]
+fn what_does_not_fit_below_640_kib_is_refused() {
+    let mut large = image();
+    large[0x211] = 0;
+    large.resize(large.len() + 0x8_0000, 0xf4);
+    assert!(refused(&large).to_string().contains("for memory below 640 KiB"));
+    let mut long = image();
+    set_u16(&mut long, 0x206, 0x0203);
+    long[0x1f1] = 0xff;
+    set_u32(&mut long, 0x1f4, 1);
+    long.resize(0x2_0200, 0xf4);
+    assert!(refused(&long).to_string().contains("setup code of 0x20000 bytes"));
 }

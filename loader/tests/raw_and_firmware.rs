@@ -126,35 +126,3 @@ fn a_gzipped_image_bigger_than_memory_is_refused() {
     let none = Request { memory: MemoryMap::default(), ..request(&image) };
     assert!(plan(&none).is_err());
 }
-
-#[test]
-fn a_linux_image_that_only_starts_in_real_mode_is_recognised_and_refused() {
-    let mut image = boot_sector();
-    image.extend(b"\xeb\x66HdrS\x03\x02");
-    image.resize(0x1000, 0);
-    let refusal = refused(&image);
-    assert_refused(&refusal, "a Linux image of boot protocol 2.03", 0x206);
-    assert_eq!(refusal.cause, Cause::Unsupported);
-    assert!(raw(&image, 0x7c00, RawMode::Real).is_ok(), "but not when it is forced");
-}
-
-#[test]
-fn a_file_of_no_known_kind_is_described() {
-    for (bytes, found) in [
-        (&b""[..], "an empty file"),
-        (b"MZ\x90", "a DOS or Windows executable"),
-        (b"\xfd7zXZ\0\0", "xz-compressed data"),
-        (b"\x28\xb5\x2f\xfd\0", "zstd-compressed data"),
-        (b"BZh9", "bzip2-compressed data"),
-        (b"!<arch>\nx", "an archive of object files"),
-        (b"#!/bin/sh", "a script"),
-        (b"\x7f", "no header that is known; the file begins [7f]"),
-    ] {
-        let refusal = refused(bytes);
-        assert!(refusal.found.contains(found), "{refusal}");
-        assert!(refusal.accepted.contains("for a flat binary say --boot raw:ADDRESS"), "{refusal}");
-    }
-    let mut iso = vec![0; 0x9000];
-    iso[0x8001..0x8006].copy_from_slice(b"CD001");
-    assert!(refused(&iso).found.contains("ISO 9660"));
-}

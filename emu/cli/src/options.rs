@@ -19,6 +19,10 @@ Examples:
       boot a Multiboot, PVH or plain ELF kernel; COM1 is your terminal
   pagewalk run kernel.elf --trace translations --trace-out t.txt
       write down every translation
+  pagewalk run vmlinuz --initrd initrd.img --append console=ttyS0
+      boot Linux
+  pagewalk run --cdrom debian.iso --screenshot screen.png
+      boot a disc or a --disk from SeaBIOS on, and take a picture at the end
   pagewalk walk kernel.elf --at main 0xc0000000
       draw the page walk of an address when main is reached
   pagewalk both kernel.elf
@@ -60,20 +64,21 @@ pub enum Command {
 /// What to boot, and on what machine.
 #[derive(Args, Debug, Clone)]
 pub struct MachineOptions {
-    /// Firmware ROM, mapped to end at 1 MiB and at 4 GiB, entered at the reset vector
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["image", "append", "module", "boot"])]
+    /// Firmware ROM, mapped to end at 1 MiB and at 4 GiB, entered at the reset vector; when there is no image, or one that starts in
+    /// real mode, SeaBIOS where Debian's package has it
+    #[arg(long, value_name = "FILE")]
     pub bios: Option<PathBuf>,
     /// Video BIOS in the display adapter's ROM, for the firmware to run; /usr/share/seabios/vgabios-stdvga.bin if it is there
-    #[arg(long, value_name = "FILE", requires = "bios")]
+    #[arg(long, value_name = "FILE")]
     pub vga_bios: Option<PathBuf>,
-    /// How to boot the image: auto, multiboot1, multiboot2, linux, pvh, elf, raw[:ADDRESS], raw32[:ADDRESS]
+    /// How to boot the image: auto, multiboot1, multiboot2, linux, linux16, pvh, elf, raw[:ADDRESS], raw32[:ADDRESS]
     #[arg(long, default_value = "auto", value_parser = |s: &str| s.parse::<Boot>())]
     pub boot: Boot,
     /// Kernel command line
     #[arg(long, value_name = "STRING", default_value = "", hide_default_value = true)]
     pub append: String,
     /// Initial RAM disk for a Linux kernel
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "bios"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "module")]
     pub initrd: Option<PathBuf>,
     /// A module for the kernel, with its arguments; may be given several times
     #[arg(long, value_name = "FILE[=ARGS]")]
@@ -108,8 +113,9 @@ pub struct MachineOptions {
 /// `pagewalk run`.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Kernel image: Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not
-    #[arg(required_unless_present = "bios")]
+    /// Kernel image: Linux, Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not. Without one the firmware boots
+    /// from --disk or --cdrom
+    #[arg(required_unless_present_any = ["bios", "disk", "cdrom"])]
     pub image: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineOptions,

@@ -1,12 +1,13 @@
 //! From options to machines: files are read once, and as many equal machines as needed are made of them.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use pagewalk_loader::{Module, Plan, Request};
+use pagewalk_loader::{Handed, Module, Plan, Request, Start};
 use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::disk::{Disk, Writes};
+use pagewalk_pc::fw_cfg::File;
 use pagewalk_pc::machine::{Machine, Parts, memory_map};
 use pagewalk_x86::model::Model;
 use pagewalk_x86::observe::Observer;
@@ -15,6 +16,8 @@ use crate::options::MachineOptions;
 
 /// Where Debian's package `seabios` has the video BIOS of the display adapter.
 const VIDEO_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
+/// Where Debian's packages `seabios` and `qemu-system-data` have a firmware.
+const FIRMWARE: [&str; 2] = ["/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"];
 
 /// Everything to make a machine of, any number of times.
 pub struct Setup {
@@ -29,25 +32,14 @@ impl Setup {
     pub fn new(image: Option<&Path>, options: &MachineOptions) -> Result<Setup> {
         let writes = if options.write_through { Writes::Through } else { Writes::Overlay };
         let disks = options.disk.iter().map(|path| Disk::open(path, writes)).collect::<Result<_, _>>()?;
-        let rom = match &options.bios {
-            Some(bios) => Some(read(bios)?),
-            None => None,
-        };
-        let video_rom = match (&options.vga_bios, &options.bios) {
-            (Some(file), _) => Some(read(file)?),
-            (None, Some(_)) => std::fs::read(VIDEO_BIOS).ok(),
-            (None, None) => None,
-        };
         let cdrom = match &options.cdrom {
             Some(path) => Some(Disk::open(path, Writes::Overlay)?),
             None => None,
         };
-        let config =
-            Config { memory: options.memory, disks, cdrom, rom: rom.clone(), video_rom, ..Config::default() };
-        let board = Board::new(config.clone())?;
-        let plan = match (&options.bios, image) {
-            (Some(bios), _) => pagewalk_loader::firmware(&rom.unwrap_or_default(), &name(bios))?,
-            (None, Some(image)) => {
+        let mut config = Config { memory: options.memory, disks, cdrom, ..Config::default() };
+        let plan = match image {
+            Some(image) => {
+                let board = Board::new(config.clone())?;
                 let bytes = read(image)?;
                 let mut modules = Vec::new();
                 for module in &options.module {
@@ -73,8 +65,28 @@ impl Setup {
                     memory: memory_map(&board),
                 })?
             }
-            (None, None) => anyhow::bail!("neither an image nor --bios was given; name a file to boot"),
+            None => pagewalk_loader::firmware(&read(&firmware(options)?)?, &name(&firmware(options)?))?,
         };
+        if plan.start == Start::Reset {
+            config.rom = Some(read(&firmware(options)?)?);
+            config.video_rom = match &options.vga_bios {
+                Some(file) => Some(read(file)?),
+                None => std::fs::read(VIDEO_BIOS).ok(),
+            };
+            for handed in plan.handed.clone() {
+                match handed {
+                    Handed::Item { selector, data } => config.items.push((selector, data)),
+                    Handed::File { name, data } => config.files.push(File { name, data }),
+                }
+            }
+        } else if let Some(bios) = &options.bios {
+            anyhow::bail!(
+                "the firmware {} would not run: {} starts without one, as {}; leave out --bios, or the image",
+                Quoted(bios.display()),
+                image.map(name).unwrap_or_default(),
+                plan.kind
+            );
+        }
         let parts = Parts {
             model: Model { undefined_flags: options.undefined_flags, ..options.cpu },
             tlb: options.tlb,
@@ -115,6 +127,20 @@ impl Setup {
     pub fn symbol(&self, name: &str) -> Option<u32> {
         self.plan.symbols.iter().find(|s| s.name == name).map(|s| s.value)
     }
+}
+
+/// The firmware that is asked for, or one that is installed.
+fn firmware(options: &MachineOptions) -> Result<PathBuf> {
+    if let Some(bios) = &options.bios {
+        return Ok(bios.clone());
+    }
+    let installed = FIRMWARE.iter().map(Path::new).find(|path| path.exists());
+    installed.map(Path::to_path_buf).with_context(|| {
+        format!(
+            "this needs a firmware, and there is none at {}: install Debian's package seabios, or name one with --bios",
+            FIRMWARE.join(" or ")
+        )
+    })
 }
 
 fn name(path: &Path) -> String {

@@ -93,6 +93,8 @@ pub struct Config {
     pub coprocessor: bool,
     /// Files that a firmware finds in the firmware configuration device.
     pub files: Vec<File>,
+    /// Items that a firmware finds there, by QEMU's numbers below 20h.
+    pub items: Vec<(u16, Vec<u8>)>,
 }
 
 impl Default for Config {
@@ -109,6 +111,7 @@ impl Default for Config {
             date: DateTime::default(),
             coprocessor: true,
             files: Vec::new(),
+            items: Vec::new(),
         }
     }
 }
@@ -233,7 +236,7 @@ impl Board {
             rtc.set_memory(index, value);
         }
         let facts = Facts { low_memory: config.memory.min(LOW_LIMIT), memory: config.memory, processors: 1 };
-        let fw_cfg = FwCfg::new(facts, config.files);
+        let fw_cfg = FwCfg::new(facts, config.items, config.files);
         let mut disks = config.disks.into_iter().map(Medium::Disk);
         let primary = AtaChannel::new([disks.next(), disks.next()]);
         let third = config.cdrom.map(Medium::Cdrom).or_else(|| disks.next());

@@ -80,7 +80,7 @@ pub struct Facts {
 /// The device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FwCfg {
-    /// Items by number, in ascending order.
+    /// Items by number.
     items: Vec<(u16, Vec<u8>)>,
     files: Vec<File>,
     selected: u16,
@@ -91,12 +91,12 @@ pub struct FwCfg {
 }
 
 impl FwCfg {
-    /// A device with the usual items, and these files.
-    pub fn new(facts: Facts, mut files: Vec<File>) -> FwCfg {
+    /// A device with the usual items, more of them, and these files.
+    pub fn new(facts: Facts, more: Vec<(u16, Vec<u8>)>, mut files: Vec<File>) -> FwCfg {
         files.insert(0, File { name: "etc/e820".into(), data: e820(facts) });
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let word = |value: u16| value.to_le_bytes().to_vec();
-        let items = vec![
+        let mut items = vec![
             (SIGNATURE, b"QEMU".to_vec()),
             (ID, FEATURES.to_le_bytes().to_vec()),
             (RAM_SIZE, facts.memory.to_le_bytes().to_vec()),
@@ -108,6 +108,7 @@ impl FwCfg {
             (DIRECTORY, directory(&files)),
             (IRQ0_OVERRIDE, 1u32.to_le_bytes().to_vec()),
         ];
+        items.extend(more);
         FwCfg { items, files, selected: SIGNATURE, position: 0, address: 0, request: None }
     }
 
@@ -244,7 +245,7 @@ mod tests {
 
     fn device() -> FwCfg {
         let facts = Facts { low_memory: 0xc000_0000, memory: 0x1_0000_0000, processors: 1 };
-        FwCfg::new(facts, vec![File { name: "bootorder".into(), data: b"/pci\0".to_vec() }])
+        FwCfg::new(facts, Vec::new(), vec![File { name: "bootorder".into(), data: b"/pci\0".to_vec() }])
     }
 
     fn read(device: &mut FwCfg, item: u16, len: usize) -> Vec<u8> {

@@ -22,6 +22,11 @@ need() { # COMMAND PACKAGE
 missing=()
 need gcc gcc
 need qemu-system-i386 qemu-system-x86
+need xorriso xorriso
+need mformat mtools
+need grub-mkrescue grub-common
+[ -d /usr/lib/grub/i386-pc ] || missing+=(grub-pc-bin)
+[ -e /usr/share/seabios/bios-256k.bin ] || missing+=(seabios)
 if [ "$bench" = yes ]; then
     need bochs bochs
     [ -e /usr/share/bochs/BIOS-bochs-latest ] || missing+=(bochsbios vgabios bochs-term)
@@ -68,6 +73,11 @@ fetch_linux() { # META-PACKAGE FILE: the kernel of the package that it stands fo
 fetch gnumach-image-1.8-486:i386 boot/gnumach-1.8-486.gz gnumach.gz
 fetch memtest86+ boot/memtest86+ia32.bin memtest86+ia32.bin
 fetch busybox-static:i386 bin/busybox busybox-i386
+fetch isolinux usr/lib/ISOLINUX/isolinux.bin isolinux.bin
+for module in ldlinux libutil libcom32; do
+    fetch syslinux-common usr/lib/syslinux/modules/bios/$module.c32 $module.c32
+done
+fetch ipxe boot/ipxe.lkrn ipxe.lkrn
 fetch_linux linux-image-686:i386 vmlinuz-686
 fetch_linux linux-image-686-pae:i386 vmlinuz-686-pae
 

@@ -195,8 +195,17 @@ pub struct Talk<C: Console> {
 }
 
 impl<C: Console> Talk<C> {
-    fn new(console: C) -> Self {
+    /// Nothing has been said yet.
+    pub fn new(console: C) -> Self {
         Talk { console, bytes: Vec::new() }
+    }
+
+    /// Types, once this has been said.
+    pub fn answer(&mut self, question: &str, answer: &str) {
+        if let Err(end) = self.until(0, question) {
+            panic!("no '{question}': {end:?}\n{}", self.text());
+        }
+        self.console.type_in(answer);
     }
 
     /// All that was said.

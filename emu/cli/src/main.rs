@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("PAGEWALK_LOG").unwrap_or_else(|_| EnvFilter::new(default_log()));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(console::terminal::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .init();

@@ -12,7 +12,7 @@ use pagewalk_pc::machine::Machine;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::observe::Observer;
 
-use crate::console::Console;
+use crate::console::{Console, terminal};
 use crate::drive::{self, End, Limits};
 use crate::explain;
 use crate::options::{Run, TraceFormat};
@@ -36,6 +36,7 @@ pub fn run(options: &Run) -> Result<Status> {
     };
     let limits = Limits { instructions: options.max_instructions, time };
     let mut console = Console::new(&options.serial, options.debugcon.as_ref(), &options.firmware_log)?;
+    console.pictures = options.screenshot.clone();
     if options.trace.is_empty() {
         // nobody looks: the machine is compiled without observers
         finish(options, &setup, setup.machine(())?, &mut console, limits, |_| Ok(()))
@@ -66,7 +67,7 @@ fn trace(options: &Run) -> Result<Trace> {
     };
     let sink = match (options.trace_format, file) {
         (TraceFormat::Json, Some(file)) => Sink::Json(file),
-        (TraceFormat::Json, None) => Sink::Json(Box::new(std::io::stderr())),
+        (TraceFormat::Json, None) => Sink::Json(Box::new(terminal::stderr())),
         (TraceFormat::Text, Some(file)) => Sink::Text(file),
         (TraceFormat::Text, None) => Sink::Tracing,
     };
@@ -97,6 +98,7 @@ fn finish<O: Observer>(
         }
         _ => drive::run(&mut machine, console, limits)?,
     };
+    console.close();
     close(&mut machine)?;
     let cpu = &machine.processor.cpu;
     let status = match &end {

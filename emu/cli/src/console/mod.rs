@@ -1,0 +1,233 @@
+//! COM1 between guest and host: bytes out as they come, bytes in from another thread; on a terminal with Ctrl-A as the
+//! key that speaks to pagewalk.
+
+pub mod escape;
+pub mod terminal;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pagewalk_pc::board::Input;
+use pagewalk_pc::machine::Machine;
+use pagewalk_x86::observe::Observer;
+
+use crate::options::Serial;
+use crate::say::say;
+use escape::{Command, Escape, Pressed};
+use terminal::{LineEnds, Terminal, Use};
+
+/// The host's end of COM1.
+pub struct Console {
+    out: Option<Box<dyn Write>>,
+    /// The debug console.
+    debug: Option<Box<dyn Write>>,
+    /// What a firmware says.
+    firmware: Option<Box<dyn Write>>,
+    input: Option<Receiver<u8>>,
+    /// What came while somebody waited for it.
+    waiting: Vec<u8>,
+    /// The terminal, where COM1 is one.
+    raw: Option<Raw>,
+    commands: VecDeque<Command>,
+    /// After which file pictures made on a key are named.
+    pub pictures: Option<PathBuf>,
+    /// Whether somebody sits at the other end, so that waiting for input makes sense.
+    pub interactive: bool,
+    closed: bool,
+}
+
+/// A terminal as the far end of COM1.
+struct Raw {
+    escape: Escape,
+    line_ends: LineEnds,
+    _terminal: Terminal,
+}
+
+impl Console {
+    /// Opens what the options name: COM1, and the debug console (standard error if not said).
+    pub fn new(serial: &Serial, debug: Option<&Serial>, firmware: &Serial) -> Result<Console> {
+        let debug: Option<Box<dyn Write>> = match debug {
+            None => Some(Box::new(terminal::stderr())),
+            Some(debug) => output(debug, "the debug console")?,
+        };
+        let out = output(serial, "the serial output")?;
+        let firmware = output(firmware, "the firmware's messages")?;
+        let mut console = Console { out, debug, firmware, ..Console::closed_up() };
+        if *serial == Serial::Stdio {
+            console.interactive = std::io::stdin().is_terminal();
+            if console.interactive && std::io::stdout().is_terminal() {
+                say!("this terminal is the guest's serial port; Ctrl-A h for help, Ctrl-A x to leave");
+                let (escape, line_ends) = Default::default();
+                console.raw = Some(Raw { escape, line_ends, _terminal: Terminal::take(Use::Raw)? });
+            }
+            console.input = Some(read_stdin());
+        }
+        Ok(console)
+    }
+
+    /// A console that shows nothing and gives no input.
+    pub fn closed_up() -> Console {
+        Console {
+            out: None,
+            debug: None,
+            firmware: None,
+            input: None,
+            waiting: Vec::new(),
+            raw: None,
+            commands: VecDeque::new(),
+            pictures: None,
+            interactive: false,
+            closed: false,
+        }
+    }
+
+    /// A console that shows output on standard output and gives no input.
+    pub fn output_only() -> Console {
+        Console { out: Some(Box::new(std::io::stdout())), ..Console::closed_up() }
+    }
+
+    /// Moves what waits in both directions. Says whether the guest was given anything. An error is one of the host's.
+    pub fn exchange<O: Observer>(&mut self, machine: &mut Machine<O>) -> Result<bool> {
+        let mut serial = machine.take_serial();
+        if let Some(raw) = self.raw.as_mut().filter(|_| !serial.is_empty()) {
+            let sent = std::mem::take(&mut serial);
+            raw.line_ends.convert(&sent, &mut serial);
+        }
+        let bus = &mut machine.processor.cpu.bus;
+        for (bytes, out, what) in [
+            (serial, &mut self.out, "the serial output"),
+            (bus.take_debug_output(), &mut self.debug, "the debug console"),
+            (bus.take_firmware_messages(), &mut self.firmware, "the firmware's messages"),
+        ] {
+            let Some(out) = out.as_mut().filter(|_| !bytes.is_empty()) else { continue };
+            match out.write_all(&bytes).and_then(|()| out.flush()) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => self.closed = true,
+                result => result.with_context(|| format!("cannot write {what}"))?,
+            }
+        }
+        let bytes = self.typed()?;
+        let given = !bytes.is_empty();
+        if given {
+            machine.give(Input::Serial { port: 0, bytes });
+        }
+        Ok(given)
+    }
+
+    /// What came in for the guest; commands are kept for [`Console::next_command`].
+    fn typed(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = std::mem::take(&mut self.waiting);
+        while let Some(input) = &self.input {
+            match input.try_recv() {
+                Ok(byte) => bytes.push(byte),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.input = None;
+                    self.interactive = false;
+                }
+            }
+        }
+        let mut unknown = None;
+        if let Some(raw) = &mut self.raw {
+            bytes.retain(|&key| match raw.escape.press(key) {
+                Pressed::Guest(_) => true,
+                Pressed::Waits => false,
+                Pressed::Command(command) => {
+                    self.commands.push_back(command);
+                    false
+                }
+                Pressed::Unknown(key) => {
+                    unknown = Some(key);
+                    false
+                }
+            });
+        }
+        if let Some(key) = unknown {
+            self.tell(&format!("Ctrl-A {} is no command; Ctrl-A h for help", key.escape_ascii()))?;
+        }
+        Ok(bytes)
+    }
+
+    /// Waits until something comes in, or this long.
+    pub fn wait(&mut self, time: Duration) {
+        match self.input.as_ref().map(|input| input.recv_timeout(time)) {
+            Some(Ok(byte)) => self.waiting.push(byte),
+            Some(Err(RecvTimeoutError::Timeout)) => {}
+            Some(Err(RecvTimeoutError::Disconnected)) | None => std::thread::sleep(time),
+        }
+    }
+
+    /// What the person asked for.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Tells the person something during the run.
+    pub fn tell(&mut self, text: &str) -> Result<()> {
+        self.tell_lines(&[text.to_string()])
+    }
+
+    fn tell_lines(&mut self, lines: &[String]) -> Result<()> {
+        let mut text = String::from("\r\n");
+        for line in lines {
+            text += &format!("\x1b[2mpagewalk:\x1b[0m {line}\r\n");
+        }
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to the terminal")
+    }
+
+    /// Tells what the keys are.
+    pub fn help(&mut self) -> Result<()> {
+        let mut lines = vec!["every key goes to the guest's serial port, but for these:".to_string()];
+        lines.extend(escape::help());
+        lines.push("A serial line tells the guest no window size. On Linux, type there:".into());
+        let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
+        lines.push(format!("  stty rows {rows} cols {columns}      (or `resize`, where it is installed)"));
+        self.tell_lines(&lines)
+    }
+
+    /// Whether a person is looking on at a terminal of ours.
+    pub fn attended(&self) -> bool {
+        self.raw.is_some()
+    }
+
+    /// Gives the terminal back; nothing comes in from now on.
+    pub fn close(&mut self) {
+        self.raw = None;
+    }
+
+    /// Whether whoever read our output is gone.
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+}
+
+fn output(to: &Serial, what: &str) -> Result<Option<Box<dyn Write>>> {
+    Ok(match to {
+        Serial::None => None,
+        Serial::Stdio => Some(Box::new(std::io::stdout())),
+        Serial::File(path) => {
+            let file = File::create(path)
+                .with_context(|| format!("cannot create '{}' for {what}", path.display()))?;
+            Some(Box::new(BufWriter::new(file)))
+        }
+    })
+}
+
+fn read_stdin() -> Receiver<u8> {
+    let (sender, receiver) = sync_channel(4096);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        let mut stdin = std::io::stdin().lock();
+        while let Ok(count @ 1..) = stdin.read(&mut buffer) {
+            if buffer[..count].iter().any(|&byte| sender.send(byte).is_err()) {
+                return;
+            }
+        }
+    });
+    receiver
+}

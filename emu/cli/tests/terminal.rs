@@ -1,0 +1,248 @@
+//! The command on a terminal: a pseudo-terminal is its standard input, output and error.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use pty_process::blocking::{Command, Pty, open};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{InputModes, LocalModes, OutputModes, Termios, tcgetattr};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sends back what COM1 receives, one greater, and ends with status 1 at a `q`:
+///     mov dx, 0x3fd; l: in al, dx; test al, 1; jz l; mov dl, 0xf8; in al, dx; cmp al, 'q'; je e;
+///     inc al; out dx, al; mov dl, 0xfd; jmp l; e: mov al, 0; out 0xf4, al
+const ECHO: [u8; 31] = [
+    0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb, 0xb2, 0xf8, 0xec, 0x3c, b'q', 0x74, 0x07, 0xfe,
+    0xc0, 0xee, 0xb2, 0xfd, 0xeb, 0xed, 0xb0, 0x00, 0xe6, 0xf4, 0x90, 0x90, 0x90, 0x90,
+];
+
+/// A folder with a flat 32-bit program in it.
+fn program(code: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program.bin");
+    std::fs::write(&path, code).unwrap();
+    (folder, path)
+}
+
+/// The command on its terminal.
+struct Session {
+    child: Child,
+    pty: Arc<Pty>,
+    output: Receiver<Vec<u8>>,
+    /// All that was shown so far.
+    shown: Vec<u8>,
+    before: Termios,
+}
+
+impl Session {
+    fn new(image: &Path, args: &[&str]) -> Session {
+        let (pty, pts) = open().unwrap();
+        pty.resize(pty_process::Size::new(30, 100)).unwrap();
+        let before = tcgetattr(&pty).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_pagewalk"))
+            .current_dir(image.parent().unwrap())
+            .args(["run", image.to_str().unwrap(), "--boot", "raw32", "--memory", "4M", "--timeout", "100"])
+            .args(args)
+            .spawn(pts)
+            .unwrap();
+        let pty = Arc::new(pty);
+        let reader = Arc::clone(&pty);
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // an error is what Linux gives when the last one has closed the terminal
+            while let Ok(count @ 1..) = (&*reader).read(&mut buffer) {
+                let _ = sender.send(buffer[..count].to_vec());
+            }
+        });
+        Session { child, pty, output, shown: Vec::new(), before }
+    }
+
+    fn settings(&self) -> Termios {
+        tcgetattr(&*self.pty).unwrap()
+    }
+
+    fn type_in(&mut self, keys: &[u8]) {
+        (&*self.pty).write_all(keys).unwrap();
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.shown).into_owned()
+    }
+
+    /// Waits until what was shown satisfies `enough`.
+    fn wait_until(&mut self, what: &str, enough: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        while !enough(&self.text()) {
+            let left = PATIENCE.checked_sub(started.elapsed()).unwrap_or_default();
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.shown.extend(bytes),
+                Err(error) => panic!("{error} before {what}; shown: {:?}", self.text()),
+            }
+        }
+    }
+
+    fn expect(&mut self, part: &str) {
+        self.wait_until(part, |shown| shown.contains(part));
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end and gives the exit status; the rest of what is shown is read.
+    fn end(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(100)) {
+                    self.shown.extend(bytes);
+                }
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "it does not end; shown: {:?}", self.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn assert_restored(&self) {
+        assert_eq!(printed(&self.settings()), printed(&self.before));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // ended already, where the test went well
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All settings, as [`Termios`] compares by nothing.
+fn printed(settings: &Termios) -> String {
+    format!("{settings:?}")
+}
+
+fn is_raw(settings: &Termios) -> bool {
+    !settings.local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+        && !settings.input_modes.intersects(InputModes::ICRNL | InputModes::IXON)
+        && !settings.output_modes.contains(OutputModes::OPOST)
+}
+
+#[test]
+fn every_key_reaches_the_guest_and_the_terminal_is_raw_meanwhile() {
+    let (_folder, image) = program(&ECHO);
+    let mut session = Session::new(&image, &[]);
+    assert!(!is_raw(&session.before));
+    session.expect("Ctrl-A h for help");
+    session.type_in(b"a");
+    session.expect("b");
+    assert!(is_raw(&session.settings()));
+    // Ctrl-C, Ctrl-Z, Ctrl-\, Ctrl-D, Ctrl-S and Return are keys like others
+    session.shown.clear();
+    session.type_in(b"\x03\x1a\x1c\x04\x13\x0dz");
+    session.expect("\x04\x1b\x1d\x05\x14\x0e{");
+    session.type_in(b"q");
+    assert_eq!(session.end().code(), Some(1));
+    session.assert_restored();
+}
+
+#[test]
+fn ctrl_a_x_leaves_with_the_status_of_ctrl_c() {
+    let (_folder, image) = program(&ECHO);
+    let mut session = Session::new(&image, &[]);
+    session.expect("to leave");
+    session.type_in(b"\x01x");
+    assert_eq!(session.end().code(), Some(130));
+    assert!(session.text().contains("interrupted after"), "{}", session.text());
+    session.assert_restored();
+}
+
+#[test]
+fn ctrl_a_h_helps_and_ctrl_a_twice_is_sent_once() {
+    let (_folder, image) = program(&ECHO);
+    let mut session = Session::new(&image, &[]);
+    session.expect("to leave");
+    session.type_in(b"\x01h");
+    session.expect("stty rows 30 cols 100");
+    for part in ["Ctrl-A x", "Ctrl-A h", "Ctrl-A s", "Ctrl-A Ctrl-A"] {
+        session.expect(part);
+    }
+    session.shown.clear();
+    session.type_in(b"\x01\x01A");
+    session.expect("\x02B");
+    session.type_in(b"\x01!");
+    session.expect("Ctrl-A ! is no command");
+    session.type_in(b"\x01x");
+    session.end();
+}
+
+#[test]
+fn signals_that_end_it_leave_the_terminal_as_it_was() {
+    let (_folder, image) = program(&ECHO);
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut session = Session::new(&image, &[]);
+        session.type_in(b"a");
+        session.expect("b");
+        session.signal(signal);
+        assert_eq!(session.end().code(), Some(130), "{signal:?}");
+        session.assert_restored();
+    }
+}
+
+#[test]
+fn a_stopped_session_gives_the_terminal_back_and_takes_it_again_when_continued() {
+    let (_folder, image) = program(&ECHO);
+    let mut session = Session::new(&image, &[]);
+    session.type_in(b"a");
+    session.expect("b");
+    session.signal(Signal::TSTP);
+    let started = Instant::now();
+    while is_raw(&session.settings()) {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    session.assert_restored();
+    std::thread::sleep(Duration::from_millis(50));
+    session.signal(Signal::CONT);
+    while !is_raw(&session.settings()) {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    session.shown.clear();
+    session.type_in(b"c\x01x");
+    session.expect("d");
+    assert_eq!(session.end().code(), Some(130));
+    session.assert_restored();
+}
+
+#[test]
+fn a_triple_fault_is_told_on_a_terminal_that_was_given_back() {
+    let (_folder, image) = program(&[0xcd, 0x80]); // int 0x80, without an IDT to speak of
+    let mut session = Session::new(&image, &[]);
+    assert_eq!(session.end().code(), Some(126));
+    // lines end as the terminal's own settings have it
+    assert!(session.text().contains("triple fault after 0 instructions: the processor shut down\r\n"));
+    assert!(!session.text().replace("\r\n", "").contains('\n'), "{:?}", session.text());
+    session.assert_restored();
+}
+
+#[test]
+fn pictures_made_on_a_key_never_overwrite_a_file() {
+    let (folder, image) = program(&ECHO);
+    std::fs::write(folder.path().join("pagewalk-1.png"), "mine").unwrap();
+    let mut session = Session::new(&image, &[]);
+    session.type_in(b"\x01s\x01s");
+    session.expect("pagewalk-3.png");
+    session.type_in(b"\x01x");
+    session.end();
+    assert_eq!(std::fs::read(folder.path().join("pagewalk-1.png")).unwrap(), b"mine");
+    for name in ["pagewalk-2.png", "pagewalk-3.png"] {
+        assert!(std::fs::read(folder.path().join(name)).unwrap().starts_with(b"\x89PNG"));
+    }
+}

@@ -13,6 +13,7 @@ use crate::console::Console;
 use crate::console::escape::Command;
 use crate::console::terminal;
 use crate::screenshot;
+use crate::script::{INTERVAL, Script};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -34,8 +35,8 @@ pub fn interrupted() -> bool {
 }
 
 /// Instructions between two looks around: a few milliseconds.
-const SLICE: u64 = 1 << 18;
-/// The same while a person is looking on.
+const SLICE: u64 = INTERVAL;
+/// The same while a person is looking on; a part of it.
 const ATTENDED_SLICE: u64 = 1 << 16;
 /// The longest time without a look around.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
@@ -83,57 +84,123 @@ impl Pace {
     }
 }
 
+/// Runs a machine, perhaps in several parts.
+pub struct Driver<'a> {
+    console: &'a mut Console,
+    script: Script,
+    pace: Pace,
+    /// How long the machine ran in the host's time, waiting left out.
+    pub busy: Duration,
+}
+
 /// Runs to the end.
 pub fn run<O: Observer>(machine: &mut Machine<O>, console: &mut Console, limits: Limits) -> Result<End> {
-    let started = Instant::now();
-    let last = limits.instructions.unwrap_or(u64::MAX);
-    let slice = if console.attended() { ATTENDED_SLICE } else { SLICE };
-    let mut pace = Pace::default();
-    loop {
-        let ahead = if console.attended() { pace.ahead(machine.now()) } else { Duration::ZERO };
-        let stop = if ahead.is_zero() {
-            let until = machine.processor.cpu.retired.saturating_add(slice).min(last);
-            machine.run(until)
-        } else {
-            console.wait(ahead.min(LONGEST_WAIT));
-            Stop::Idle
-        };
-        if console.exchange(machine)? {
-            // what was typed is answered now
-            pace = Pace::default();
+    Driver::new(console, Script::default()).run(machine, limits)
+}
+
+impl<'a> Driver<'a> {
+    /// Somebody at a console, and what is typed beside.
+    pub fn new(console: &'a mut Console, script: Script) -> Driver<'a> {
+        Driver { console, script, pace: Pace::default(), busy: Duration::ZERO }
+    }
+
+    /// Runs to the end, or to a limit.
+    pub fn run<O: Observer>(&mut self, machine: &mut Machine<O>, limits: Limits) -> Result<End> {
+        let started = Instant::now();
+        let last = limits.instructions.unwrap_or(u64::MAX);
+        loop {
+            let stop = self.slice(machine, last);
+            self.look_around(machine, stop.as_ref())?;
+            if let Some(end) = self.obey(machine)? {
+                return Ok(end);
+            }
+            if self.console.closed() {
+                return Ok(End::Closed);
+            }
+            if interrupted() {
+                return Ok(End::Interrupted);
+            }
+            let timed_out = limits.time.is_some_and(|limit| started.elapsed() >= limit);
+            match stop.unwrap_or(Stop::Idle) {
+                Stop::Limit if machine.processor.cpu.retired >= last => return Ok(End::Stopped(Stop::Limit)),
+                Stop::Limit | Stop::Idle if timed_out => return Ok(End::TimedOut),
+                Stop::Limit | Stop::Idle => {}
+                // a key may wake it
+                Stop::Halted if self.script.play(machine, true) || self.console.hurry(machine) => {}
+                Stop::Halted if self.console.interactive && machine.processor.cpu.accepts_interrupts() => {
+                    if timed_out {
+                        return Ok(End::TimedOut);
+                    }
+                    self.console.wait(LONGEST_WAIT);
+                }
+                stop => return Ok(End::Stopped(stop)),
+            }
         }
-        while let Some(command) = console.next_command() {
+    }
+
+    /// Lets the machine run for a while; or, as `None` tells, virtual time wait for the host's.
+    fn slice<O: Observer>(&mut self, machine: &mut Machine<O>, last: u64) -> Option<Stop> {
+        let attended = self.console.attended();
+        let ahead = if attended { self.pace.ahead(machine.now()) } else { Duration::ZERO };
+        if !ahead.is_zero() {
+            self.console.wait(ahead.min(LONGEST_WAIT));
+            return None;
+        }
+        let retired = machine.processor.cpu.retired;
+        let slice = if attended { ATTENDED_SLICE } else { SLICE };
+        // at round counts, so that where a run is cut has no influence on when a script looks
+        let round = retired.saturating_add(slice) / slice * slice;
+        let due = self.script.next_count().filter(|&count| count > retired).unwrap_or(u64::MAX);
+        let started = Instant::now();
+        let stop = machine.run(round.min(due).min(last));
+        self.busy += started.elapsed();
+        Some(stop)
+    }
+
+    fn look_around<O: Observer>(&mut self, machine: &mut Machine<O>, stop: Option<&Stop>) -> Result<()> {
+        let retired = machine.processor.cpu.retired;
+        let time_passed = match stop {
+            Some(Stop::Limit) => {
+                retired.is_multiple_of(INTERVAL) || self.script.next_count() == Some(retired)
+            }
+            Some(Stop::Idle) => true,
+            _ => false,
+        };
+        if time_passed {
+            self.script.play(machine, false);
+        }
+        if self.console.exchange(machine)? {
+            // what was typed is answered now
+            self.pace = Pace::default();
+        }
+        Ok(())
+    }
+
+    /// Does what the person asked for.
+    fn obey<O: Observer>(&mut self, machine: &mut Machine<O>) -> Result<Option<End>> {
+        while let Some(command) = self.console.next_command() {
             match command {
-                Command::Leave => return Ok(End::Interrupted),
-                Command::Help => console.help()?,
+                Command::Leave => return Ok(Some(End::Interrupted)),
+                Command::Help => self.console.help()?,
                 Command::Screenshot => {
-                    let told = match screenshot::write_new(machine, console.pictures.as_deref()) {
+                    let told = match screenshot::write_new(machine, self.console.pictures.as_deref()) {
                         Ok(file) => format!("the screen is in '{}'", file.display()),
                         Err(error) => format!("{error:#}"),
                     };
-                    console.tell(&told)?;
+                    self.console.tell(&told)?;
                 }
             }
         }
-        if console.closed() {
-            return Ok(End::Closed);
-        }
-        if interrupted() {
-            return Ok(End::Interrupted);
-        }
-        let timed_out = limits.time.is_some_and(|limit| started.elapsed() >= limit);
-        match stop {
-            Stop::Limit if machine.processor.cpu.retired >= last => return Ok(End::Stopped(Stop::Limit)),
-            Stop::Limit | Stop::Idle if timed_out => return Ok(End::TimedOut),
-            Stop::Limit | Stop::Idle => {}
-            // somebody may still type something that wakes it
-            Stop::Halted if console.interactive && machine.processor.cpu.accepts_interrupts() => {
-                if timed_out {
-                    return Ok(End::TimedOut);
-                }
-                console.wait(LONGEST_WAIT);
-            }
-            stop => return Ok(End::Stopped(stop)),
-        }
+        Ok(None)
+    }
+
+    /// What the script still waits for, in words, if it is not done.
+    pub fn left_to_type(&self) -> Option<String> {
+        self.script.waits_for()
+    }
+
+    /// Gives the terminal back.
+    pub fn close(&mut self) {
+        self.console.close();
     }
 }

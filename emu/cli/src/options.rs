@@ -11,12 +11,14 @@ use pagewalk_x86::mmu::walk::Kind;
 use pagewalk_x86::model::{self, Model};
 use pagewalk_x86::undefined::UndefinedFlags;
 
+use crate::script::Script;
+
 const EXAMPLES: &str = "\
 Examples:
   pagewalk demo
       a small kernel tells what an operating system does with an MMU
   pagewalk run kernel.elf
-      boot a Multiboot, PVH or plain ELF kernel; COM1 is your terminal
+      boot a Multiboot, PVH or plain ELF kernel; COM1 is your terminal, Ctrl-A x leaves
   pagewalk run kernel.elf --trace translations --trace-out t.txt
       write down every translation
   pagewalk run vmlinuz --initrd initrd.img --append console=ttyS0
@@ -35,7 +37,7 @@ Exit status of run:
   125   a bad option, image or file
   126   triple fault
   127   an instruction that is not implemented
-  130   Ctrl-C";
+  130   Ctrl-C, or Ctrl-A x on a terminal";
 
 /// A 32-bit x86 PC, instruction by instruction, that shows and explains every address translation.
 #[derive(Parser, Debug)]
@@ -119,9 +121,23 @@ pub struct Run {
     pub image: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineOptions,
-    /// Where COM1 goes
-    #[arg(long, value_name = "stdio|none|FILE", default_value = "stdio")]
-    pub serial: Serial,
+    /// Where COM1 goes; standard input and output if left out, nowhere with --display terminal
+    #[arg(long, value_name = "stdio|none|FILE")]
+    pub serial: Option<Serial>,
+    /// Where the VGA's screen is shown while the machine runs; `terminal` also makes the terminal's keys those of the PC's
+    /// keyboard
+    #[arg(
+        long,
+        value_enum,
+        value_name = "none|terminal",
+        default_value = "none",
+        hide_possible_values = true
+    )]
+    pub display: DisplayOn,
+    /// What is typed on the PC's keyboard: text, keys such as <enter>, <f10> or <ctrl-c>, and what to wait for: <after TEXT>
+    /// on the screen, <at COUNT> instructions, <wait 500ms>
+    #[arg(long, value_name = "SCRIPT", value_parser = |s: &str| s.parse::<Script>())]
+    pub keys: Option<Script>,
     /// Where the debug console (port E9h) goes; standard error if left out
     #[arg(long, value_name = "stdio|none|FILE")]
     pub debugcon: Option<Serial>,
@@ -274,6 +290,15 @@ impl From<&str> for Serial {
     }
 }
 
+/// Where the screen is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum DisplayOn {
+    /// Nowhere.
+    None,
+    /// On the terminal pagewalk runs on.
+    Terminal,
+}
+
 /// Formats of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TraceFormat {
@@ -352,7 +377,8 @@ fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
-fn parse_count(text: &str) -> Result<u64, String> {
+/// A count, perhaps with k, M or G.
+pub fn parse_count(text: &str) -> Result<u64, String> {
     let plain: String = text.chars().filter(|c| *c != '_').collect();
     let (digits, factor) = match plain.strip_suffix(['k', 'K', 'M', 'G']) {
         Some(digits) => {

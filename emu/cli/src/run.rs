@@ -13,9 +13,9 @@ use pagewalk_x86::fault::Stop;
 use pagewalk_x86::observe::Observer;
 
 use crate::console::{Console, terminal};
-use crate::drive::{self, End, Limits};
+use crate::drive::{Driver, End, Limits};
 use crate::explain;
-use crate::options::{Run, TraceFormat};
+use crate::options::{DisplayOn, Run, TraceFormat};
 use crate::say::say;
 use crate::screenshot;
 use crate::setup::Setup;
@@ -35,8 +35,7 @@ pub fn run(options: &Run) -> Result<Status> {
         None => None,
     };
     let limits = Limits { instructions: options.max_instructions, time };
-    let mut console = Console::new(&options.serial, options.debugcon.as_ref(), &options.firmware_log)?;
-    console.pictures = options.screenshot.clone();
+    let mut console = Console::new(options)?;
     if options.trace.is_empty() {
         // nobody looks: the machine is compiled without observers
         finish(options, &setup, setup.machine(())?, &mut console, limits, |_| Ok(()))
@@ -82,23 +81,27 @@ fn finish<O: Observer>(
     limits: Limits,
     close: impl FnOnce(&mut Machine<O>) -> Result<()>,
 ) -> Result<Status> {
+    let mut driver = Driver::new(console, options.keys.clone().unwrap_or_default());
     let end = match (&options.screenshot, options.screenshot_at) {
         (Some(file), Some(at)) => {
             let before = Limits { instructions: Some(limits.instructions.unwrap_or(at).min(at)), ..limits };
             let started = Instant::now();
-            let end = drive::run(&mut machine, console, before)?;
+            let end = driver.run(&mut machine, before)?;
             // where it ended before, that is what there is to see
             screenshot::write(&machine, file)?;
             if machine.processor.cpu.retired == at && end == End::Stopped(Stop::Limit) {
                 let time = limits.time.map(|time| time.saturating_sub(started.elapsed()));
-                drive::run(&mut machine, console, Limits { time, ..limits })?
+                driver.run(&mut machine, Limits { time, ..limits })?
             } else {
                 end
             }
         }
-        _ => drive::run(&mut machine, console, limits)?,
+        _ => driver.run(&mut machine, limits)?,
     };
-    console.close();
+    driver.close();
+    if let Some(awaited) = driver.left_to_type() {
+        say!("the script of --keys was not typed to its end: it waited for {awaited}");
+    }
     close(&mut machine)?;
     let cpu = &machine.processor.cpu;
     let status = match &end {
@@ -122,7 +125,8 @@ fn finish<O: Observer>(
     if let Some(vectors) = &options.explain {
         explain::exceptions(setup, &machine, vectors, options.explain_count)?;
     }
-    if options.screen {
+    // the terminal shows it no more
+    if options.screen || options.display == DisplayOn::Terminal {
         for line in machine.processor.cpu.bus.screen() {
             say!("|{line}|");
         }

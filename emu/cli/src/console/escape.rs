@@ -64,6 +64,11 @@ impl Escape {
     }
 }
 
+/// What is said about a key after Ctrl-A that is no command.
+pub fn unknown(key: u8) -> String {
+    format!("Ctrl-A {} is no command; Ctrl-A h for help", key.escape_ascii())
+}
+
 /// The list of commands, a line each.
 pub fn help() -> Vec<String> {
     let mut lines: Vec<String> =

@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pagewalk_pc::board::Input;
 use pagewalk_pc::machine::Machine;
 use pagewalk_x86::observe::Observer;
 
-use crate::options::Serial;
+use crate::display::Display;
+use crate::options::{DisplayOn, Run, Serial};
 use crate::say::say;
 use escape::{Command, Escape, Pressed};
 use terminal::{LineEnds, Terminal, Use};
@@ -31,14 +32,22 @@ pub struct Console {
     input: Option<Receiver<u8>>,
     /// What came while somebody waited for it.
     waiting: Vec<u8>,
-    /// The terminal, where COM1 is one.
-    raw: Option<Raw>,
+    face: Face,
     commands: VecDeque<Command>,
     /// After which file pictures made on a key are named.
     pub pictures: Option<PathBuf>,
     /// Whether somebody sits at the other end, so that waiting for input makes sense.
     pub interactive: bool,
     closed: bool,
+}
+
+/// What a person looks at, if there is one.
+enum Face {
+    Nobody,
+    /// The terminal is the far end of COM1.
+    Serial(Raw),
+    /// The terminal shows the screen, and its keys are the keyboard's.
+    Screen(Box<Display>),
 }
 
 /// A terminal as the far end of COM1.
@@ -50,20 +59,33 @@ struct Raw {
 
 impl Console {
     /// Opens what the options name: COM1, and the debug console (standard error if not said).
-    pub fn new(serial: &Serial, debug: Option<&Serial>, firmware: &Serial) -> Result<Console> {
-        let debug: Option<Box<dyn Write>> = match debug {
+    pub fn new(options: &Run) -> Result<Console> {
+        let on_screen = options.display == DisplayOn::Terminal;
+        let serial =
+            options.serial.as_ref().unwrap_or(if on_screen { &Serial::None } else { &Serial::Stdio });
+        let stdio = [Some(serial), options.debugcon.as_ref(), Some(&options.firmware_log)];
+        if on_screen && stdio.contains(&Some(&Serial::Stdio)) {
+            bail!(
+                "--display terminal has the terminal for itself: send --serial, --debugcon and --firmware-log to files"
+            );
+        }
+        let debug: Option<Box<dyn Write>> = match &options.debugcon {
             None => Some(Box::new(terminal::stderr())),
             Some(debug) => output(debug, "the debug console")?,
         };
         let out = output(serial, "the serial output")?;
-        let firmware = output(firmware, "the firmware's messages")?;
-        let mut console = Console { out, debug, firmware, ..Console::closed_up() };
-        if *serial == Serial::Stdio {
+        let firmware = output(&options.firmware_log, "the firmware's messages")?;
+        let pictures = options.screenshot.clone();
+        let mut console = Console { out, debug, firmware, pictures, ..Console::closed_up() };
+        if on_screen {
+            console.interactive = true;
+            console.face = Face::Screen(Box::new(Display::open()?));
+        } else if *serial == Serial::Stdio {
             console.interactive = std::io::stdin().is_terminal();
             if console.interactive && std::io::stdout().is_terminal() {
                 say!("this terminal is the guest's serial port; Ctrl-A h for help, Ctrl-A x to leave");
                 let (escape, line_ends) = Default::default();
-                console.raw = Some(Raw { escape, line_ends, _terminal: Terminal::take(Use::Raw)? });
+                console.face = Face::Serial(Raw { escape, line_ends, _terminal: Terminal::take(Use::Raw)? });
             }
             console.input = Some(read_stdin());
         }
@@ -78,7 +100,7 @@ impl Console {
             firmware: None,
             input: None,
             waiting: Vec::new(),
-            raw: None,
+            face: Face::Nobody,
             commands: VecDeque::new(),
             pictures: None,
             interactive: false,
@@ -94,7 +116,7 @@ impl Console {
     /// Moves what waits in both directions. Says whether the guest was given anything. An error is one of the host's.
     pub fn exchange<O: Observer>(&mut self, machine: &mut Machine<O>) -> Result<bool> {
         let mut serial = machine.take_serial();
-        if let Some(raw) = self.raw.as_mut().filter(|_| !serial.is_empty()) {
+        if let Face::Serial(raw) = &mut self.face {
             let sent = std::mem::take(&mut serial);
             raw.line_ends.convert(&sent, &mut serial);
         }
@@ -115,7 +137,10 @@ impl Console {
         if given {
             machine.give(Input::Serial { port: 0, bytes });
         }
-        Ok(given)
+        match &mut self.face {
+            Face::Screen(display) => Ok(display.exchange(machine, &mut self.commands)? || given),
+            _ => Ok(given),
+        }
     }
 
     /// What came in for the guest; commands are kept for [`Console::next_command`].
@@ -132,7 +157,7 @@ impl Console {
             }
         }
         let mut unknown = None;
-        if let Some(raw) = &mut self.raw {
+        if let Face::Serial(raw) = &mut self.face {
             bytes.retain(|&key| match raw.escape.press(key) {
                 Pressed::Guest(_) => true,
                 Pressed::Waits => false,
@@ -147,13 +172,16 @@ impl Console {
             });
         }
         if let Some(key) = unknown {
-            self.tell(&format!("Ctrl-A {} is no command; Ctrl-A h for help", key.escape_ascii()))?;
+            self.tell(&escape::unknown(key))?;
         }
         Ok(bytes)
     }
 
     /// Waits until something comes in, or this long.
     pub fn wait(&mut self, time: Duration) {
+        if let Face::Screen(display) = &mut self.face {
+            return display.wait(time);
+        }
         match self.input.as_ref().map(|input| input.recv_timeout(time)) {
             Some(Ok(byte)) => self.waiting.push(byte),
             Some(Err(RecvTimeoutError::Timeout)) => {}
@@ -166,44 +194,72 @@ impl Console {
         self.commands.pop_front()
     }
 
-    /// Tells the person something during the run.
-    pub fn tell(&mut self, text: &str) -> Result<()> {
-        self.tell_lines(&[text.to_string()])
+    /// Types what waits to be typed although no time passes. Says whether there was anything.
+    pub fn hurry<O: Observer>(&mut self, machine: &mut Machine<O>) -> bool {
+        match &mut self.face {
+            Face::Screen(display) => display.hurry(machine),
+            _ => false,
+        }
     }
 
-    fn tell_lines(&mut self, lines: &[String]) -> Result<()> {
-        let mut text = String::from("\r\n");
-        for line in lines {
-            text += &format!("\x1b[2mpagewalk:\x1b[0m {line}\r\n");
+    /// Tells the person something during the run.
+    pub fn tell(&mut self, text: &str) -> Result<()> {
+        match &mut self.face {
+            Face::Screen(display) => {
+                display.tell(text);
+                Ok(())
+            }
+            _ => print(&[text.to_string()]),
         }
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to the terminal")
     }
 
     /// Tells what the keys are.
     pub fn help(&mut self) -> Result<()> {
-        let mut lines = vec!["every key goes to the guest's serial port, but for these:".to_string()];
+        let to = if let Face::Screen(_) = self.face { "PC keyboard" } else { "serial port" };
+        let mut lines = vec![format!("every key goes to the guest's {to}, but for these:")];
         lines.extend(escape::help());
-        lines.push("A serial line tells the guest no window size. On Linux, type there:".into());
-        let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
-        lines.push(format!("  stty rows {rows} cols {columns}      (or `resize`, where it is installed)"));
-        self.tell_lines(&lines)
+        match &mut self.face {
+            Face::Screen(display) => {
+                lines.push(String::new());
+                lines.push("The keyboard has the US layout. Serial output goes nowhere, or to the file of --serial FILE.".into());
+                display.show_page(lines);
+                Ok(())
+            }
+            _ => {
+                lines.push("A serial line tells the guest no window size. On Linux, type there:".into());
+                let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
+                lines.push(format!(
+                    "  stty rows {rows} cols {columns}      (or `resize`, where it is installed)"
+                ));
+                print(&lines)
+            }
+        }
     }
 
     /// Whether a person is looking on at a terminal of ours.
     pub fn attended(&self) -> bool {
-        self.raw.is_some()
+        !matches!(self.face, Face::Nobody)
     }
 
     /// Gives the terminal back; nothing comes in from now on.
     pub fn close(&mut self) {
-        self.raw = None;
+        self.face = Face::Nobody;
     }
 
     /// Whether whoever read our output is gone.
     pub fn closed(&self) -> bool {
         self.closed
     }
+}
+
+/// Prints lines of ours on a raw terminal.
+fn print(lines: &[String]) -> Result<()> {
+    let mut text = String::from("\r\n");
+    for line in lines {
+        text += &format!("\x1b[2mpagewalk:\x1b[0m {line}\r\n");
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to the terminal")
 }
 
 fn output(to: &Serial, what: &str) -> Result<Option<Box<dyn Write>>> {

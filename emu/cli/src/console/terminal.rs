@@ -49,7 +49,6 @@ static KEPT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 pub struct Terminal(());
 
-#[expect(dead_code, reason = "the display draws with it")]
 impl Terminal {
     /// Takes the terminal. Standard input and output must be one.
     pub fn take(wanted: Use) -> Result<Terminal> {
@@ -92,6 +91,11 @@ pub fn give_back() {
     let kept = KEPT.try_lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
     // it can't be said elsewhere if this fails
     let _ = std::io::stderr().write_all(&kept);
+    if kept.len() >= MOST_KEPT {
+        let _ = std::io::stderr().write_all(
+            b"\npagewalk: more was said while the screen was drawn than is kept; send it to a file\n",
+        );
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,17 +1,12 @@
 //! The command on a terminal: a pseudo-terminal is its standard input, output and error.
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+mod session;
+
 use std::time::{Duration, Instant};
 
-use pty_process::blocking::{Command, Pty, open};
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::{InputModes, LocalModes, OutputModes, Termios, tcgetattr};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use rustix::process::Signal;
+use rustix::termios::{InputModes, LocalModes, OutputModes, Termios};
+use session::{PATIENCE, Session, program};
 
 /// Sends back what COM1 receives, one greater, and ends with status 1 at a `q`:
 ///     mov dx, 0x3fd; l: in al, dx; test al, 1; jz l; mov dl, 0xf8; in al, dx; cmp al, 'q'; je e;
@@ -20,113 +15,6 @@ const ECHO: [u8; 31] = [
     0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xfb, 0xb2, 0xf8, 0xec, 0x3c, b'q', 0x74, 0x07, 0xfe,
     0xc0, 0xee, 0xb2, 0xfd, 0xeb, 0xed, 0xb0, 0x00, 0xe6, 0xf4, 0x90, 0x90, 0x90, 0x90,
 ];
-
-/// A folder with a flat 32-bit program in it.
-fn program(code: &[u8]) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("program.bin");
-    std::fs::write(&path, code).unwrap();
-    (folder, path)
-}
-
-/// The command on its terminal.
-struct Session {
-    child: Child,
-    pty: Arc<Pty>,
-    output: Receiver<Vec<u8>>,
-    /// All that was shown so far.
-    shown: Vec<u8>,
-    before: Termios,
-}
-
-impl Session {
-    fn new(image: &Path, args: &[&str]) -> Session {
-        let (pty, pts) = open().unwrap();
-        pty.resize(pty_process::Size::new(30, 100)).unwrap();
-        let before = tcgetattr(&pty).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_pagewalk"))
-            .current_dir(image.parent().unwrap())
-            .args(["run", image.to_str().unwrap(), "--boot", "raw32", "--memory", "4M", "--timeout", "100"])
-            .args(args)
-            .spawn(pts)
-            .unwrap();
-        let pty = Arc::new(pty);
-        let reader = Arc::clone(&pty);
-        let (sender, output) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            // an error is what Linux gives when the last one has closed the terminal
-            while let Ok(count @ 1..) = (&*reader).read(&mut buffer) {
-                let _ = sender.send(buffer[..count].to_vec());
-            }
-        });
-        Session { child, pty, output, shown: Vec::new(), before }
-    }
-
-    fn settings(&self) -> Termios {
-        tcgetattr(&*self.pty).unwrap()
-    }
-
-    fn type_in(&mut self, keys: &[u8]) {
-        (&*self.pty).write_all(keys).unwrap();
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.shown).into_owned()
-    }
-
-    /// Waits until what was shown satisfies `enough`.
-    fn wait_until(&mut self, what: &str, enough: impl Fn(&str) -> bool) {
-        let started = Instant::now();
-        while !enough(&self.text()) {
-            let left = PATIENCE.checked_sub(started.elapsed()).unwrap_or_default();
-            match self.output.recv_timeout(left) {
-                Ok(bytes) => self.shown.extend(bytes),
-                Err(error) => panic!("{error} before {what}; shown: {:?}", self.text()),
-            }
-        }
-    }
-
-    fn expect(&mut self, part: &str) {
-        self.wait_until(part, |shown| shown.contains(part));
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Waits for the end and gives the exit status; the rest of what is shown is read.
-    fn end(&mut self) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(100)) {
-                    self.shown.extend(bytes);
-                }
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "it does not end; shown: {:?}", self.text());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn assert_restored(&self) {
-        assert_eq!(printed(&self.settings()), printed(&self.before));
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // ended already, where the test went well
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// All settings, as [`Termios`] compares by nothing.
-fn printed(settings: &Termios) -> String {
-    format!("{settings:?}")
-}
 
 fn is_raw(settings: &Termios) -> bool {
     !settings.local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)

@@ -177,11 +177,11 @@ pub struct Run {
     /// How many exceptions to explain
     #[arg(long, value_name = "N", default_value_t = 3, requires = "explain")]
     pub explain_count: usize,
-    /// Show figures at the end
+    /// Show figures at the end: speed, TLB, walks, exceptions, interrupts, code blocks
     #[arg(long)]
     pub stats: bool,
-    /// Write the figures as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Write the figures as JSON, to a file or (-) to standard output; docs/console.md lists its fields
+    #[arg(long, value_name = "FILE|-")]
     pub stats_json: Option<PathBuf>,
     /// Print a hash of the machine's whole state at the end
     #[arg(long)]

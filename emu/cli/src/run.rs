@@ -99,6 +99,7 @@ fn finish<O: Observer>(
         _ => driver.run(&mut machine, limits)?,
     };
     driver.close();
+    let busy = driver.busy;
     if let Some(awaited) = driver.left_to_type() {
         say!("the script of --keys was not typed to its end: it waited for {awaited}");
     }
@@ -135,12 +136,16 @@ fn finish<O: Observer>(
         screenshot::write(&machine, file)?;
     }
     if options.stats {
-        eprint!("{}", Stats::of(&machine.processor));
+        eprint!("{}", Stats::of_machine(&machine, busy));
     }
     if let Some(path) = &options.stats_json {
-        let text = serde_json::to_string_pretty(&Stats::of(&machine.processor))?;
-        std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write the figures to '{}'", path.display()))?;
+        let text = serde_json::to_string_pretty(&Stats::of_machine(&machine, busy))? + "\n";
+        if path.as_os_str() == "-" {
+            print!("{text}");
+        } else {
+            std::fs::write(path, text)
+                .with_context(|| format!("cannot write the figures to '{}'", path.display()))?;
+        }
     }
     if options.state_hash {
         eprintln!("state {:016x}", machine.state_hash());

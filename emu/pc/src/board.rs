@@ -11,7 +11,7 @@ use crate::device::{PortDevice, Timed, WideData};
 use crate::disk::Disk;
 use crate::firmware;
 use crate::fw_cfg::{Facts, File, FwCfg};
-use crate::interrupts::Interrupts;
+use crate::interrupts::{Interrupts, SOURCES};
 use crate::keyboard::KeyboardController;
 use crate::memory::{LOW_LIMIT, Layout, MemoryMap};
 use crate::pci::bus_master::BusMaster;
@@ -510,6 +510,11 @@ impl Board {
     /// The bytes a firmware wrote to its own console (port 402h) since this was last asked.
     pub fn take_firmware_messages(&mut self) -> Vec<u8> {
         self.firmware_console.output.take()
+    }
+
+    /// Interrupts that were taken, by what asked for them: see [`Interrupts::taken`].
+    pub fn interrupts_taken(&self) -> [u64; SOURCES] {
+        self.interrupts.taken()
     }
 
     /// The text screen, line by line; no lines in a graphics mode.

@@ -13,6 +13,14 @@ use pagewalk_x86::bus::{Phys, Size, Ticks};
 
 const PAGE: u64 = 4096;
 const LINT0: usize = 0;
+/// What asks for interrupts: sixteen lines, and the three kinds after them.
+pub const SOURCES: usize = 19;
+/// The source after the lines: timers of local APICs.
+pub const TIMERS: usize = 16;
+/// The source after those: other messages.
+pub const MESSAGES: usize = 17;
+/// The last source: requests that were gone when they were acknowledged.
+pub const SPURIOUS: usize = 18;
 
 /// The input of the I/O APIC that an interrupt request is wired to.
 pub const fn input_of(irq: u8) -> u8 {
@@ -33,9 +41,17 @@ pub struct Interrupts {
     interrupt: bool,
     /// Whether an INIT for the running processor has come.
     init: bool,
+    /// Interrupts taken, by what asked for them: see [`Interrupts::taken`].
+    taken: [u64; SOURCES],
 }
 
 impl Interrupts {
+    /// Interrupts that processors took: those of the sixteen lines by number, then those of local APIC timers, other
+    /// messages (of processors to each other, or from a line given up meanwhile), and spurious ones.
+    pub fn taken(&self) -> [u64; SOURCES] {
+        self.taken
+    }
+
     /// Puts in an I/O APIC and `processors` local APICs, at most 8, or takes them all out.
     pub fn fit(&mut self, processors: u8) {
         self.local = (0..processors.min(8)).map(LocalApic::new).collect();
@@ -108,6 +124,8 @@ impl Interrupts {
 
     /// The interrupt is acknowledged: its vector.
     pub fn acknowledge(&mut self) -> u8 {
+        let by_pic = self.local.get(self.running).is_none_or(|l| l.pending() == Some(Pending::ExtInt));
+        let source = by_pic.then(|| self.pic.answerable().map_or(SPURIOUS, usize::from));
         let vector = match self.local.get_mut(self.running) {
             None => self.pic.acknowledge(),
             Some(local) if local.pending() == Some(Pending::ExtInt) => {
@@ -116,8 +134,20 @@ impl Interrupts {
             }
             Some(local) => local.acknowledge(),
         };
+        self.taken[source.unwrap_or_else(|| self.source_of(vector))] += 1;
         self.settle();
         vector
+    }
+
+    /// What sends a vector to the running local APIC.
+    fn source_of(&self, vector: u8) -> usize {
+        let timer = self.local.get(self.running).and_then(LocalApic::timer_vector);
+        match self.io.input_of(vector) {
+            Some(2) => 0,
+            Some(input @ 0..16) => input.into(),
+            _ if timer == Some(vector) => TIMERS,
+            _ => MESSAGES,
+        }
     }
 
     /// Tells the local APICs the time. Returns when one of them next interrupts.

@@ -337,6 +337,14 @@ impl Pic {
         self.settle();
     }
 
+    /// The request, 0 to 15, that an acknowledge would answer now; `None` if it would be a spurious one.
+    pub fn answerable(&self) -> Option<u8> {
+        match self.master.pending()? {
+            CASCADE if self.master.has_slave_on(CASCADE) => Some(8 + self.slave.pending()?),
+            input => Some(input),
+        }
+    }
+
     /// The acknowledge cycles: the vector, and the request goes into service.
     pub fn acknowledge(&mut self) -> u8 {
         let vector = match self.master.acknowledge() {

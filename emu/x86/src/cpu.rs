@@ -241,6 +241,10 @@ pub struct Cpu<B, O> {
     pub(crate) chain: Shutdown,
     /// Exceptions and interrupts delivered, by vector.
     pub deliveries: Box<[u64; 256]>,
+    /// Of these, exceptions.
+    pub exceptions: [u64; 32],
+    /// Of these, external interrupts.
+    pub external: Box<[u64; 256]>,
     pub(crate) bus_layout: u32,
     /// Whether the front table may be used at all (a test switch; results must not depend on it).
     pub(crate) front_allowed: bool,
@@ -293,6 +297,8 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             no_step_trap: false,
             chain: Shutdown::default(),
             deliveries: Box::new([0; 256]),
+            exceptions: [0; 32],
+            external: Box::new([0; 256]),
             bus_layout,
             front_allowed: true,
             planted: Planted::default(),

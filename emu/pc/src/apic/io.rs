@@ -111,6 +111,15 @@ impl IoApic {
         })
     }
 
+    /// The first input that sends this vector as an interrupt, if one does.
+    pub fn input_of(&self, vector: u8) -> Option<u8> {
+        let sends = |entry: &Entry| {
+            let fixed = matches!(Delivery::of(entry.low), Delivery::Fixed | Delivery::LowestPriority);
+            fixed && entry.low as u8 == vector && entry.low & MASKED == 0
+        };
+        self.table.iter().position(sends).map(|input| input as u8)
+    }
+
     /// What [`IoApic::offer`] had was sent. Data sheet: remote IRR is set when a local APIC accepts a level.
     pub fn sent(&mut self, input: usize, accepted: bool) {
         self.edges &= !(1 << input);

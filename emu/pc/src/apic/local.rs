@@ -247,6 +247,12 @@ impl LocalApic {
         vector
     }
 
+    /// The vector that its timer sends, if it sends one.
+    pub fn timer_vector(&self) -> Option<u8> {
+        let entry = self.lvt[TIMER];
+        (entry & LVT_MASKED == 0).then_some(entry as u8)
+    }
+
     /// The processor asks the 8259A for the vector.
     pub fn acknowledge_ext_int(&mut self) {
         self.ext_int = false;

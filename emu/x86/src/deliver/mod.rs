@@ -124,7 +124,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
         self.shadow = Shadow::None;
         self.leave_block();
         if entered.is_ok() {
-            self.deliveries[cause.vector() as usize] += 1;
+            self.count(cause);
             // Manual: GD is cleared on entry to the debug exception's handler
             if matches!(cause, Cause::Fault(Fault::Debug) | Cause::DebugTrap) && self.dr[7] & DR7_GD != 0 {
                 self.dr[7] &= !DR7_GD;
@@ -132,6 +132,16 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             }
         }
         Ok(entered)
+    }
+
+    fn count(&mut self, cause: Cause) {
+        let vector = usize::from(cause.vector());
+        self.deliveries[vector] += 1;
+        match cause {
+            Cause::External(_) => self.external[vector] += 1,
+            Cause::Software(_) => {}
+            _ => self.exceptions[vector & 31] += 1,
+        }
     }
 
     /// EFLAGS as the handler of `cause` finds it saved: with RF set for faults, so that the instruction runs past its

@@ -42,8 +42,27 @@ pub struct Cache<B, O> {
     jumps: Box<[(u64, BlockId)]>,
     /// Blocks decoded so far.
     pub decoded: u64,
+    /// Instructions in them.
+    pub instructions: u64,
     /// Blocks dropped because their bytes were written.
     pub dropped: u64,
+    /// How often all were dropped because there were too many.
+    pub cleared: u64,
+}
+
+/// What the cache did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CacheFigures {
+    /// Blocks decoded.
+    pub built: u64,
+    /// Instructions in them.
+    pub instructions: u64,
+    /// Blocks dropped because their bytes were written.
+    pub invalidated: u64,
+    /// How often all were dropped because there were too many.
+    pub cleared: u64,
+    /// Blocks kept now.
+    pub kept: u64,
 }
 
 impl<B, O> Default for Cache<B, O> {
@@ -55,7 +74,9 @@ impl<B, O> Default for Cache<B, O> {
             by_page: HashMap::new(),
             jumps: vec![(NO_KEY, 0); JUMPS].into(),
             decoded: 0,
+            instructions: 0,
             dropped: 0,
+            cleared: 0,
         }
     }
 }
@@ -98,12 +119,14 @@ impl<B, O> Cache<B, O> {
     ) -> (BlockId, [Option<usize>; 2]) {
         if self.by_key.len() >= MAX_BLOCKS {
             self.clear(ram);
+            self.cleared += 1;
         }
         if let Some(&old) = self.by_key.get(&key) {
             self.remove(old, ram);
         }
         let in_page = 0x1000 - (offset & 0xfff) as u16;
         let first_len = len.min(in_page);
+        self.instructions += ops.len() as u64;
         let block = Block { key, ops: ops.into(), len, offset, first_len, second };
         let id = match self.free.pop() {
             Some(id) => {
@@ -176,6 +199,17 @@ impl<B, O> Cache<B, O> {
         self.by_key.clear();
         self.by_page.clear();
         self.jumps.fill((NO_KEY, 0));
+    }
+
+    /// What it did so far.
+    pub fn figures(&self) -> CacheFigures {
+        CacheFigures {
+            built: self.decoded,
+            instructions: self.instructions,
+            invalidated: self.dropped,
+            cleared: self.cleared,
+            kept: self.len() as u64,
+        }
     }
 
     /// How many blocks are kept.

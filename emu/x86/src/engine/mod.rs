@@ -13,7 +13,7 @@ use crate::mmu::tlb::Geometry;
 use crate::model::Model;
 use crate::observe::{Cause, Observer};
 use crate::op::Op;
-use cache::Cache;
+use cache::{Cache, CacheFigures};
 
 /// How often time jumps to a deadline for a halted processor before the caller may look around.
 const MOST_SKIPS: u32 = 1 << 12;
@@ -61,6 +61,11 @@ impl<B: Bus, O: Observer> Processor<B, O> {
     /// Blocks decoded, dropped and now kept.
     pub fn cache_figures(&self) -> (u64, u64, usize) {
         (self.cache.decoded, self.cache.dropped, self.cache.len())
+    }
+
+    /// What the block cache did.
+    pub fn cache_report(&self) -> CacheFigures {
+        self.cache.figures()
     }
 
     /// Runs until `until` instructions are retired in all, or something stops it.

@@ -1,9 +1,10 @@
 //! What the processor sees of the world: memory by frame, memory-mapped registers, ports, interrupt lines, time.
 
 use crate::ram::Ram;
+use serde::{Deserialize, Serialize};
 
 /// A physical address, up to 52 bits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Phys(pub u64);
 
 impl std::fmt::Debug for Phys {
@@ -13,7 +14,7 @@ impl std::fmt::Debug for Phys {
 }
 
 /// Virtual time: nanoseconds since power-on. Advances with retired instructions, jumps over HLT.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Ticks(pub u64);
 
 /// How many bytes a port or memory-mapped access moves.
@@ -59,7 +60,7 @@ pub enum Frame {
 }
 
 /// Why the board wants the processor to stop or start over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// The RESET line: the processor starts over at the reset vector.
     Reset,

@@ -1,9 +1,10 @@
 //! Virtual time: a count of retired instructions at a set rate, plus what HLT skipped.
 
 use crate::bus::Ticks;
+use serde::{Deserialize, Serialize};
 
 /// Turns retired instructions into [`Ticks`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Clock {
     /// Picoseconds each instruction takes, at least 1.
     rate: u64,
@@ -26,6 +27,13 @@ impl Clock {
 
     fn picoseconds(&self, retired: u64) -> u128 {
         retired as u128 * self.rate as u128 + self.skipped
+    }
+
+    /// Whether the rate is a possible one and the time after `retired` instructions earlier than `latest` picoseconds.
+    pub(crate) fn check(&self, retired: u64, latest: u128) -> bool {
+        (1..=1_000_000_000).contains(&self.rate)
+            && self.skipped < latest
+            && self.picoseconds(retired) < latest
     }
 
     /// The time after `retired` instructions.

@@ -16,6 +16,7 @@ use crate::random::Random;
 use crate::regs::{EDX, Regs};
 use crate::segment::{CS, SS, Segment, TableRegister};
 use crate::undefined::Bodies;
+use serde::{Deserialize, Serialize};
 
 /// How addresses are made and privilege is judged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +30,7 @@ pub enum Mode {
 }
 
 /// What the processor does between instructions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Activity {
     /// Runs.
     #[default]
@@ -40,7 +41,7 @@ pub enum Activity {
 
 /// What holds back interrupts or debug traps for one instruction (SDM 3A "Masking Exceptions and Interrupts When
 /// Switching Stacks").
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Shadow {
     /// Nothing.
     #[default]
@@ -52,7 +53,7 @@ pub enum Shadow {
 }
 
 /// The x87 unit's control state, as far as it is implemented.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fpu {
     /// Control word.
     pub control: u16,
@@ -74,7 +75,7 @@ impl Default for Fpu {
 }
 
 /// Model-specific registers.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Msrs {
     /// What is added to virtual nanoseconds to give the time-stamp counter.
     pub tsc_offset: u64,
@@ -93,7 +94,7 @@ pub struct Msrs {
 }
 
 /// All architectural state: plain data that can be cloned, compared and written down.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct State {
     /// General registers.
     pub regs: Regs,

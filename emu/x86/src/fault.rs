@@ -2,9 +2,10 @@
 //! engine.
 
 use crate::cpu::Cpu;
+use serde::{Deserialize, Serialize};
 
 /// An exception with what it pushes (SDM 3A "Exception and Interrupt Reference").
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Fault {
     /// #DE
     DivideError,
@@ -133,7 +134,7 @@ pub enum Stop {
 }
 
 /// The last frames of a triple fault: what was being delivered when what happened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Shutdown {
     /// The exception that started it.
     pub first: Option<Fault>,

@@ -8,6 +8,7 @@
 //! - CF: bit 31 of `carry`; OF: bit 31 xor bit 30 of it; AF: bit 3
 
 use crate::width::Width;
+use serde::{Deserialize, Serialize};
 
 /// Carry.
 pub const CF: u32 = 1 << 0;
@@ -49,7 +50,7 @@ pub const ID: u32 = 1 << 21;
 pub const ARITHMETIC: u32 = CF | PF | AF | ZF | SF | OF;
 
 /// EFLAGS.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Flags {
     zero: u32,
     sign_parity: u32,
@@ -86,6 +87,11 @@ impl Flags {
             | (self.zf() as u32) << 6
             | (self.sf() as u32) << 7
             | (self.of() as u32) << 11
+    }
+
+    /// Whether all flags that are set are among `known` and the arithmetic ones.
+    pub(crate) fn check(&self, known: u32) -> bool {
+        self.system & !(known & !ARITHMETIC) == 0
     }
 
     /// Replaces the flags of `mask` by those of `value`.

@@ -29,6 +29,7 @@ pub mod flags;
 pub mod flat;
 pub mod float;
 pub mod frame;
+pub mod image;
 pub mod mmu;
 pub mod model;
 pub mod observe;

@@ -20,7 +20,7 @@ pub struct CodeWrite {
 }
 
 /// The bytes behind the physical address space, and which of them were decoded as code.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Ram {
     bytes: Vec<u8>,
     /// One word per 4 KiB page, one bit per 64 bytes.
@@ -39,6 +39,14 @@ impl Ram {
     pub fn new(size: usize) -> Ram {
         let pages = size.div_ceil(4096);
         Ram { bytes: vec![0; pages * 4096], marks: vec![0; pages], code_writes: Vec::new() }
+    }
+
+    /// The same, or `None` where the host has not so much memory.
+    pub fn try_new(size: usize) -> Option<Ram> {
+        let mut bytes: Vec<u8> = Vec::new();
+        bytes.try_reserve_exact(size.checked_add(4096)?).ok()?;
+        drop(bytes);
+        Some(Ram::new(size))
     }
 
     /// Size in bytes.

@@ -1,8 +1,10 @@
 //! Pseudo-random numbers: SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators"). RDRAND
 //! reads from it, and so does every test that makes its cases from a seed.
 
+use serde::{Deserialize, Serialize};
+
 /// A stream of numbers: the same seed gives the same stream everywhere.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Random(u64);
 
 impl Random {

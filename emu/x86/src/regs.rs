@@ -1,5 +1,7 @@
 //! The general registers.
 
+use serde::{Deserialize, Serialize};
+
 /// EAX.
 pub const EAX: u8 = 0;
 /// ECX.
@@ -21,13 +23,18 @@ pub const ZERO: u8 = 8;
 
 /// The eight general registers by their encoding, and behind them slots that stay zero, so that an address is
 /// always `base + index * scale + displacement`.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Regs([u32; 16]);
 
 impl Regs {
     /// All eight, in the order of their encoding.
     pub fn all(&self) -> [u32; 8] {
         std::array::from_fn(|n| self.0[n])
+    }
+
+    /// Whether the slots behind the registers are zero.
+    pub(crate) fn check(&self) -> bool {
+        self.0[8..] == [0; 8]
     }
 
     /// A 32-bit register, or zero for [`ZERO`].

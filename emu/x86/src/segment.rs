@@ -1,5 +1,7 @@
 //! Descriptors and segment registers (SDM 3A "Protected-Mode Memory Management", "Segment Descriptors").
 
+use serde::{Deserialize, Serialize};
+
 /// Index of ES among the segment registers, by their encoding.
 pub const ES: usize = 0;
 /// CS.
@@ -96,7 +98,8 @@ impl Descriptor {
 }
 
 /// A segment register: the selector and the hidden part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "Loaded", into = "Loaded")]
 pub struct Segment {
     /// The visible part.
     pub selector: u16,
@@ -114,6 +117,31 @@ pub struct Segment {
     read_span: i64,
     /// The same for writes.
     write_span: i64,
+}
+
+/// What of a segment register the rest follows from.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Loaded {
+    selector: u16,
+    attributes: u16,
+    base: u32,
+    limit: u32,
+    usable: bool,
+}
+
+impl From<Segment> for Loaded {
+    fn from(Segment { selector, attributes, base, limit, usable, .. }: Segment) -> Loaded {
+        Loaded { selector, attributes, base, limit, usable }
+    }
+}
+
+impl From<Loaded> for Segment {
+    fn from(Loaded { selector, attributes, base, limit, usable }: Loaded) -> Segment {
+        let mut segment = Segment::new(selector, base, limit, attributes);
+        segment.usable = usable;
+        segment.derive();
+        segment
+    }
 }
 
 impl Segment {
@@ -241,7 +269,7 @@ impl Segment {
 }
 
 /// GDTR or IDTR.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TableRegister {
     /// Linear address of the table.
     pub base: u32,

@@ -5,6 +5,7 @@
 //! concerned, and the others stay as they are.
 
 use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
+use serde::{Deserialize, Serialize};
 
 use crate::bus::Bus;
 use crate::cpu::Cpu;
@@ -16,7 +17,7 @@ use crate::op::{Handler, Op};
 use crate::regs::ECX;
 
 /// What becomes of flags that the manual leaves undefined.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum UndefinedFlags {
     /// All are as AMD's processors of family 1Ah leave them.
     #[default]

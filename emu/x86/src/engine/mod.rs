@@ -169,7 +169,7 @@ impl<B: Bus, O: Observer> Processor<B, O> {
                 return Err(Stop::Idle);
             }
             let retired = cpu.retired;
-            let at_least = Ticks(cpu.now().0 + 1);
+            let at_least = Ticks(cpu.now().0.saturating_add(1));
             cpu.clock.skip_to(deadline.max(at_least), retired);
         }
     }

@@ -4,11 +4,14 @@
 //! It is part of what the guest can observe: an entry stays until the manual's rules or the geometry remove it,
 //! however stale it has become.
 
+mod image;
+
 use super::walk::{Kind, Leaf, Rights, Source};
 use crate::bus::Phys;
+use serde::{Deserialize, Serialize};
 
 /// Who gives way when a set is full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Policy {
     /// The entry whose last use lies furthest back.
     Lru,
@@ -22,7 +25,7 @@ pub enum Policy {
 }
 
 /// Shape of the TLB.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Geometry {
     /// Entries for 4 KiB pages, on each side if split.
     pub entries: u32,
@@ -71,7 +74,7 @@ impl Geometry {
 }
 
 /// One remembered translation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Entry {
     /// Linear address of the page's first byte.
     pub linear: u32,
@@ -166,7 +169,7 @@ impl FlushCause {
 }
 
 /// What the TLB did so far.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Lookups that found an entry they could use: `[cpl][read, write, fetch]`; the fifth row counts accesses made
     /// while paging was off, which look nothing up.
@@ -188,7 +191,7 @@ pub struct Counters {
 }
 
 /// What one address space cost, told apart by the value of CR3.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Space {
     /// CR3.
     pub cr3: u32,
@@ -200,6 +203,9 @@ pub struct Space {
 
 /// The most address spaces told apart; the rest share the last row.
 const MOST_SPACES: usize = 1 << 12;
+
+/// The most values of CR3 that have a tag; past it all tags are given anew.
+const MOST_TAGS: usize = 1 << 12;
 
 /// One array of entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -215,9 +221,11 @@ struct Array {
 pub type Slot = u32;
 
 /// The TLB of one processor.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tlb {
     geometry: Geometry,
+    /// Follows from the geometry.
+    #[serde(skip)]
     arrays: Vec<Array>,
     entries: Vec<Entry>,
     /// When each slot was last used, in accesses; one more slot takes the stamps that mean nothing.
@@ -450,7 +458,6 @@ impl Tlb {
     /// would not find again as they are (`still_true` says so) are dropped: these are the ones that the guest
     /// counted on MOV CR3 to flush. Loading the value that is loaded already flushes the tag, as guests use it to.
     pub fn switch_tag(&mut self, cr3: u64, mut still_true: impl FnMut(&Entry) -> bool) {
-        const MOST_TAGS: usize = 1 << 12;
         let known = self.tags.iter().position(|&c| c == cr3);
         let reload = known == Some(self.tag as usize);
         self.tag = known.unwrap_or_else(|| {

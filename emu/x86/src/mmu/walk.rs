@@ -4,6 +4,7 @@
 
 use crate::bus::Phys;
 use crate::planted::{Bug, Planted};
+use serde::{Deserialize, Serialize};
 
 /// Present.
 pub const P: u64 = 1 << 0;
@@ -111,7 +112,7 @@ pub struct Access {
 }
 
 /// The rights of a page: all entries of the walk taken together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Rights {
     /// Every entry says user.
     pub user: bool,
@@ -140,7 +141,7 @@ impl Rights {
 }
 
 /// An entry that a translation was read from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Source {
     /// Where the entry stands.
     pub at: Phys,

@@ -20,6 +20,8 @@ use crate::pci::bus_master::Direction;
 use command::Geometry;
 use packet::Packet;
 use pagewalk_x86::bus::{Size, Ticks};
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 
 // Command block registers.
 const DATA: u16 = 0;
@@ -69,8 +71,11 @@ const DMA_BYTE: u64 = 60;
 /// From the end of a software reset to the signature.
 const RESET: u64 = 2_000_000;
 
+/// The largest buffer: what one DMA transfer of a disk or of a disc moves.
+const MOST_AT_ONCE: usize = 128 << 10;
+
 /// What a device does with the data register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Transfer {
     None,
     /// To the host: sectors of a read, or one block of identify data.
@@ -86,7 +91,7 @@ enum Transfer {
 }
 
 /// What happens at the end of BSY.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Work {
     /// The command's first step, or its only one.
     Command(u8),
@@ -103,7 +108,7 @@ enum Work {
 }
 
 /// What the registers of 48-bit commands held before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Previous {
     count: u8,
     low: u8,
@@ -121,7 +126,7 @@ pub enum Medium {
 }
 
 /// One drive, or the place where it would be.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 struct Drive {
     disk: Option<Disk>,
     /// What a packet device has beside.
@@ -187,6 +192,16 @@ impl Drive {
         };
         drive.sign();
         drive
+    }
+
+    /// Whether everything is in bounds: what is in the buffer, and how much is to be moved.
+    fn is_sound(&self) -> bool {
+        let packet = self.packet.as_ref().is_none_or(|packet| self.disk.is_some() && packet.is_sound());
+        self.buffer.len() <= MOST_AT_ONCE
+            && self.position <= self.buffer.len()
+            && self.remaining <= 0x1_0000
+            && self.multiple <= command::MAX_MULTIPLE
+            && packet
     }
 
     /// After reset or diagnostic. Manual: a packet device is not ready until it has had a command.
@@ -302,7 +317,7 @@ impl Drive {
 }
 
 /// A channel: two places for drives, one set of registers on the bus, one interrupt line.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct AtaChannel {
     drives: [Drive; 2],
     selected: usize,
@@ -323,6 +338,17 @@ impl AtaChannel {
         let mut irq = self.irq;
         irq.set(false);
         *self = AtaChannel { irq, ..AtaChannel::new(media) };
+    }
+
+    /// Refuses what the drives can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        let drives = self.drives.iter().all(Drive::is_sound);
+        Damaged::unless(drives && self.selected < self.drives.len(), "a disk channel")
+    }
+
+    /// The disk of a device, to write to.
+    pub(crate) fn disk_mut(&mut self, device: usize) -> Option<&mut Disk> {
+        self.drives.get_mut(device)?.disk.as_mut()
     }
 
     /// The disk of a device.

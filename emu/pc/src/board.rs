@@ -27,8 +27,12 @@ use crate::vga::text::TextScreen;
 use crate::vga::{self, Vga, dispi::VIDEO_MEMORY};
 use pagewalk_x86::bus::{Bus, Frame, Phys, Request, Size, Ticks};
 use pagewalk_x86::ram::Ram;
+use serde::{Deserialize, Serialize};
 
+mod image;
 mod wires;
+
+pub(crate) use image::NO_ROOM;
 
 /// First ports of the serial ports.
 pub const SERIAL_PORTS: [u16; 2] = [0x3f8, 0x2f8];
@@ -153,7 +157,7 @@ pub enum BoardError {
 }
 
 /// What comes in from outside. It takes effect at the virtual time at which [`Board::input`] is told of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// The far end of a serial line sends bytes.
     Serial {
@@ -167,9 +171,10 @@ pub enum Input {
 }
 
 /// The board around the processor.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Board {
     layout: Layout,
+    #[serde(skip)]
     ram: Ram,
     /// Whether address line 20 is let through.
     a20: bool,
@@ -228,8 +233,7 @@ impl Board {
         let mut ram = Ram::new(layout.stored() as usize);
         ram.write(layout.rom_end() as usize - rom.len(), &rom);
         ram.write(layout.video_rom_offset() as usize, &video_rom);
-        let mut pci = Pci::new();
-        pci.add(pci::VGA, pci::vga::new(video_rom_pages));
+        let pci = functions(video_rom_pages);
 
         let mut rtc = Rtc::new(config.date);
         for (index, value) in firmware::cmos(&config) {
@@ -242,38 +246,7 @@ impl Board {
         let third = config.cdrom.map(Medium::Cdrom).or_else(|| disks.next());
         let ata = [primary, AtaChannel::new([third, disks.next()])];
 
-        let mut ports = PortMap::default();
-        ports.claim(0x20..=0x21, Chip::Pic, 0)?;
-        ports.claim(0xa0..=0xa1, Chip::Pic, 2)?;
-        ports.claim(0x4d0..=0x4d1, Chip::Pic, 4)?;
-        ports.claim(0x40..=0x43, Chip::Pit, 0)?;
-        ports.claim(0x60..=0x60, Chip::Keyboard, 0)?;
-        ports.claim(0x61..=0x61, Chip::ControlB, 0)?;
-        ports.claim(0x64..=0x64, Chip::Keyboard, 4)?;
-        ports.claim(0x70..=0x71, Chip::Rtc, 0)?;
-        ports.claim(0x92..=0x92, Chip::ControlA, 0)?;
-        for (index, &first) in SERIAL_PORTS[..config.serial_ports].iter().enumerate() {
-            ports.claim(first..=first + 7, Chip::Uart(index), 0)?;
-        }
-        for (index, &(command, control)) in ATA_PORTS.iter().enumerate() {
-            ports.claim(command..=command + 7, Chip::Ata(index), 0)?;
-            ports.claim(control..=control, Chip::Ata(index), ata::CONTROL)?;
-        }
-        for range in [0x3b4..=0x3b5, 0x3ba..=0x3ba, 0x3c0..=0x3cf, 0x3d4..=0x3d5, 0x3da..=0x3da] {
-            let offset = range.start() - vga::FIRST_PORT;
-            ports.claim(range, Chip::Vga, offset)?;
-        }
-        ports.claim(0x1ce..=0x1cf, Chip::Dispi, 0)?;
-        ports.claim(APM_PORTS, Chip::AdvancedPower, power::APM)?;
-        ports.claim(0xe9..=0xe9, Chip::DebugConsole, 0)?;
-        ports.claim(0xf4..=0xf7, Chip::DebugExit, 0)?;
-        ports.claim(0x402..=0x402, Chip::FirmwareConsole, 0)?;
-        ports.claim(0x510..=0x511, Chip::FwCfg, 0)?;
-        ports.claim(0x514..=0x51b, Chip::FwCfg, 4)?;
-        ports.claim(0xcf8..=0xcf8, Chip::PciAddress, 0)?;
-        ports.claim(0xcf9..=0xcf9, Chip::ResetControl, 0)?;
-        ports.claim(0xcfc..=0xcff, Chip::Pci, 0)?;
-
+        let ports = fixed_ports(config.serial_ports)?;
         let mut board = Board {
             layout,
             ram,
@@ -589,6 +562,49 @@ impl Board {
             };
         }
     }
+}
+
+/// The ports of all chips that have a fixed place.
+fn fixed_ports(serial_ports: usize) -> Result<PortMap, Overlap> {
+    let mut ports = PortMap::default();
+    ports.claim(0x20..=0x21, Chip::Pic, 0)?;
+    ports.claim(0xa0..=0xa1, Chip::Pic, 2)?;
+    ports.claim(0x4d0..=0x4d1, Chip::Pic, 4)?;
+    ports.claim(0x40..=0x43, Chip::Pit, 0)?;
+    ports.claim(0x60..=0x60, Chip::Keyboard, 0)?;
+    ports.claim(0x61..=0x61, Chip::ControlB, 0)?;
+    ports.claim(0x64..=0x64, Chip::Keyboard, 4)?;
+    ports.claim(0x70..=0x71, Chip::Rtc, 0)?;
+    ports.claim(0x92..=0x92, Chip::ControlA, 0)?;
+    for (index, &first) in SERIAL_PORTS[..serial_ports].iter().enumerate() {
+        ports.claim(first..=first + 7, Chip::Uart(index), 0)?;
+    }
+    for (index, &(command, control)) in ATA_PORTS.iter().enumerate() {
+        ports.claim(command..=command + 7, Chip::Ata(index), 0)?;
+        ports.claim(control..=control, Chip::Ata(index), ata::CONTROL)?;
+    }
+    for range in [0x3b4..=0x3b5, 0x3ba..=0x3ba, 0x3c0..=0x3cf, 0x3d4..=0x3d5, 0x3da..=0x3da] {
+        let offset = range.start() - vga::FIRST_PORT;
+        ports.claim(range, Chip::Vga, offset)?;
+    }
+    ports.claim(0x1ce..=0x1cf, Chip::Dispi, 0)?;
+    ports.claim(APM_PORTS, Chip::AdvancedPower, power::APM)?;
+    ports.claim(0xe9..=0xe9, Chip::DebugConsole, 0)?;
+    ports.claim(0xf4..=0xf7, Chip::DebugExit, 0)?;
+    ports.claim(0x402..=0x402, Chip::FirmwareConsole, 0)?;
+    ports.claim(0x510..=0x511, Chip::FwCfg, 0)?;
+    ports.claim(0x514..=0x51b, Chip::FwCfg, 4)?;
+    ports.claim(0xcf8..=0xcf8, Chip::PciAddress, 0)?;
+    ports.claim(0xcf9..=0xcf9, Chip::ResetControl, 0)?;
+    ports.claim(0xcfc..=0xcff, Chip::Pci, 0)?;
+    Ok(ports)
+}
+
+/// The PCI bus with the functions of a board whose video ROM has so many bytes, whole pages.
+fn functions(video_rom: u64) -> Pci {
+    let mut pci = Pci::new();
+    pci.add(pci::VGA, pci::vga::new(video_rom));
+    pci
 }
 
 impl Bus for Board {

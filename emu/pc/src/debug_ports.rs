@@ -2,9 +2,10 @@
 
 use crate::device::{Outgoing, PortDevice, WideData};
 use pagewalk_x86::bus::{Size, Ticks};
+use serde::{Deserialize, Serialize};
 
 /// The debug console: every byte written goes to the host. Reads as E9h, which tells a guest that it is there.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DebugConsole {
     /// The bytes written.
     pub output: Outgoing,
@@ -21,7 +22,7 @@ impl PortDevice for DebugConsole {
 }
 
 /// The debug exit, four ports wide: a byte, word or dword written ends the run with that value. Reads as 0.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DebugExit {
     value: Option<u32>,
 }

@@ -4,6 +4,7 @@
 //! plain wire whose level the board carries to the interrupt controller. All of it is plain data.
 
 use pagewalk_x86::bus::{Size, Ticks};
+use serde::{Deserialize, Serialize};
 
 /// A chip with 8-bit registers. The board splits wider accesses, unless the chip has [`WideData`].
 pub trait PortDevice {
@@ -30,7 +31,7 @@ pub trait Timed {
 /// An interrupt line: the chip sets its level, the board carries it to the interrupt controller.
 ///
 /// Between two visits of the board a line may have gone down and up again; that edge is kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct IrqLine {
     level: bool,
     rose: bool,
@@ -83,7 +84,7 @@ pub enum Movement {
 }
 
 /// Bytes on their way out to the host, waiting to be drained.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Outgoing {
     bytes: Vec<u8>,
     lost: u64,
@@ -105,6 +106,11 @@ impl Outgoing {
     /// The bytes waiting, which are then gone from here.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
+    }
+
+    /// Whether no more waits than may.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.bytes.len() <= Self::LIMIT
     }
 
     /// Whether nothing waits.

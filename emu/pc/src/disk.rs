@@ -3,6 +3,11 @@
 //! The base is never changed unless a file was opened to be written through: writes go to an overlay in memory,
 //! sector by sector. So a disk is cloned and compared by its overlay, and its base is shared.
 
+mod image;
+
+pub(crate) use image::{Contents, Identity};
+
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,10 +18,10 @@ use std::sync::Arc;
 pub const SECTOR: usize = 512;
 
 /// How many sectors a guest may overwrite in memory (1 GiB); then the drive reports a write fault.
-const OVERLAY_LIMIT: usize = 1 << 21;
+pub(crate) const MOST_SECTORS: usize = 1 << 21;
 
 /// What happens to sectors the guest writes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Writes {
     /// They are kept in memory and forgotten with the machine.
     #[default]
@@ -50,6 +55,26 @@ pub enum DiskError {
         /// What the image is called.
         name: String,
     },
+    /// The file can't be read.
+    #[error("can't read the disk image {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A snapshot goes with another image.
+    #[error("the disk image {} has changed since the snapshot was made, which goes on with what it was then", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A snapshot can't name the file.
+    #[error("the path of the disk image {} is not Unicode, so that a snapshot can't name it: move it", path.display())]
+    NotUnicode {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file can't be used as an image at all.
     #[error("{} is not a regular file: give a disk image", path.display())]
     NotAFile {
@@ -68,7 +93,7 @@ pub enum SectorError {
     #[error("sector {0} of the disk image failed: {1}")]
     Host(u64, io::Error),
     /// The guest wrote more sectors than are kept in memory.
-    #[error("more than {OVERLAY_LIMIT} sectors written: no more are kept in memory")]
+    #[error("more than {MOST_SECTORS} sectors written: no more are kept in memory")]
     OverlayFull,
 }
 
@@ -91,28 +116,35 @@ impl PartialEq for ImageFile {
     }
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "image::Kind", from = "image::Kind")]
 enum Base {
     Bytes(Arc<[u8]>),
+    /// Bytes again, without the sectors of zeros.
+    Sparse(Arc<BTreeMap<u64, Box<[u8]>>>),
     File(ImageFile),
     Zeros,
+    /// A file that a snapshot names and nobody has opened yet.
+    Unopened,
 }
 
 /// The contents of a disk.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Disk {
     base: Base,
     sectors: u64,
     writes: Writes,
+    #[serde(skip)]
     overlay: BTreeMap<u64, Box<[u8]>>,
 }
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let base: &dyn std::fmt::Debug = match &self.base {
-            Base::Bytes(_) => &"memory",
+            Base::Bytes(_) | Base::Sparse(_) => &"memory",
             Base::File(file) => file,
             Base::Zeros => &"zeros",
+            Base::Unopened => &"unopened",
         };
         f.debug_struct("Disk")
             .field("base", base)
@@ -178,7 +210,11 @@ impl Disk {
             return Ok(());
         }
         match &self.base {
-            Base::Zeros => into.fill(0),
+            Base::Zeros | Base::Unopened => into.fill(0),
+            Base::Sparse(sectors) => match sectors.get(&lba) {
+                Some(sector) => into.copy_from_slice(sector),
+                None => into.fill(0),
+            },
             Base::Bytes(bytes) => into.copy_from_slice(&bytes[lba as usize * SECTOR..][..SECTOR]),
             Base::File(image) => {
                 read_at(&image.file, into, lba * SECTOR as u64)
@@ -197,7 +233,7 @@ impl Disk {
             return write_at(&image.file, from, lba * SECTOR as u64)
                 .map_err(|error| SectorError::Host(lba, error));
         }
-        if self.overlay.len() >= OVERLAY_LIMIT && !self.overlay.contains_key(&lba) {
+        if self.overlay.len() >= MOST_SECTORS && !self.overlay.contains_key(&lba) {
             return Err(SectorError::OverlayFull);
         }
         self.overlay.insert(lba, from.as_slice().into());

@@ -8,6 +8,7 @@
 
 use crate::device::{PortDevice, WideData};
 use pagewalk_x86::bus::{Size, Ticks};
+use serde::{Deserialize, Serialize};
 
 // Offsets
 const DATA: u16 = 1;
@@ -41,7 +42,7 @@ const DMA_WRITE: u32 = 1 << 4;
 pub const DMA_REQUEST: usize = 16;
 
 /// A file that a firmware can ask for by name.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// At most 55 characters.
     pub name: String,
@@ -78,7 +79,7 @@ pub struct Facts {
 }
 
 /// The device.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FwCfg {
     /// Items by number.
     items: Vec<(u16, Vec<u8>)>,

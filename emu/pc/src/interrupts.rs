@@ -10,6 +10,8 @@ use crate::apic::{Delivery, IO_BASE, Message};
 use crate::device::{IrqLine, Movement};
 use crate::pic::Pic;
 use pagewalk_x86::bus::{Phys, Size, Ticks};
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 
 const PAGE: u64 = 4096;
 const LINT0: usize = 0;
@@ -28,7 +30,7 @@ pub const fn input_of(irq: u8) -> u8 {
 }
 
 /// All interrupt controllers.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Interrupts {
     /// The 8259A pair.
     pub pic: Pic,
@@ -57,6 +59,12 @@ impl Interrupts {
         self.local = (0..processors.min(8)).map(LocalApic::new).collect();
         self.io.reset();
         self.settle();
+    }
+
+    /// Refuses what the controllers can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        self.pic.check()?;
+        Damaged::unless(self.local.len() <= 8 && self.running == 0, "the APICs")
     }
 
     /// How many local APICs there are.

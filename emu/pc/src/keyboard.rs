@@ -8,6 +8,8 @@
 
 use crate::device::{IrqLine, PortDevice, Timed};
 use pagewalk_x86::bus::Ticks;
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 // Offsets from port 60h.
@@ -65,14 +67,14 @@ fn to_set_2(make: u8) -> u8 {
 }
 
 /// The scan codes the keyboard sends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum ScanCodeSet {
     One,
     Two,
 }
 
 /// What the next byte written to port 60h is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Expects {
     /// A command or argument for the keyboard.
     ForKeyboard,
@@ -86,7 +88,7 @@ enum Expects {
 }
 
 /// The keyboard.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Keyboard {
     scanning: bool,
     set: ScanCodeSet,
@@ -206,7 +208,7 @@ impl Keyboard {
 }
 
 /// The controller with its keyboard.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyboardController {
     keyboard: Keyboard,
     ram: [u8; 32],
@@ -261,6 +263,15 @@ impl KeyboardController {
         let mut irq = self.irq;
         irq.set(false);
         *self = KeyboardController { irq, ..KeyboardController::new() };
+    }
+
+    /// Refuses what the controller and the keyboard can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        let queues = self.keyboard.answers.len() <= ANSWERS
+            && self.keyboard.typed.len() <= TYPED
+            && self.replies.len() <= ANSWERS;
+        let expects = !matches!(self.expects, Expects::Ram(index) if usize::from(index) >= self.ram.len());
+        Damaged::unless(queues && expects, "the keyboard controller")
     }
 
     /// Keys pressed and released, as scan code set 1 bytes.

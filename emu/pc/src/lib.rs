@@ -21,6 +21,7 @@ pub mod ports;
 pub mod power;
 pub mod rtc;
 pub mod screen;
+pub mod snapshot;
 pub mod system_control;
 pub mod uart;
 pub mod vga;

@@ -1,5 +1,6 @@
 //! A whole PC: the processor on its board, with an image placed in memory and the registers set for its start.
 
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
 
@@ -33,7 +34,7 @@ pub struct Parts {
 }
 
 /// Something that came from outside, and when it took effect. All of it together makes a run repeatable.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stamped {
     /// Instructions retired when it came.
     pub count: u64,
@@ -47,10 +48,10 @@ pub struct Machine<O: Observer> {
     /// The processor, the board being its bus.
     pub processor: Processor<Board, O>,
     /// Whether there is firmware at the reset vector, so that a reset starts over.
-    has_firmware: bool,
-    inputs: Vec<Stamped>,
+    pub(crate) has_firmware: bool,
+    pub(crate) inputs: Vec<Stamped>,
     /// Inputs of an earlier run still to be given, next one last.
-    replay: Vec<Stamped>,
+    pub(crate) replay: Vec<Stamped>,
 }
 
 impl<O: Observer> Machine<O> {

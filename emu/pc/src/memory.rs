@@ -8,6 +8,7 @@
 use crate::pci::host_bridge::{Attributes, Segments};
 use crate::vga::memory::PLAIN_WINDOW;
 use pagewalk_x86::bus::Frame;
+use serde::{Deserialize, Serialize};
 
 /// The end of conventional memory, as the BIOS tells it: the last KiB is its own (EBDA).
 pub const EBDA: u64 = 0x9_fc00;
@@ -76,7 +77,7 @@ pub struct Display {
 }
 
 /// Which frame stands where.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Layout {
     /// RAM from address 0 on, the hidden part behind the VGA window and the ROM area included.
     low: u64,
@@ -85,10 +86,12 @@ pub struct Layout {
     /// Size of the ROM, a whole number of pages; it is stored after all RAM.
     rom: u64,
     /// What the host bridge lets be seen in the ROM area.
+    #[serde(skip)]
     shadow: Segments,
     /// Size of the video memory and of the video ROM, whole pages; they are stored after the ROM, in this order.
     video: u64,
     video_rom: u64,
+    #[serde(skip)]
     display: Display,
 }
 
@@ -110,6 +113,20 @@ impl Layout {
     /// The same with a display adapter of so much memory and so large a ROM, both whole pages.
     pub fn with_display(self, video: u64, video_rom: u64) -> Layout {
         Layout { video, video_rom, ..self }
+    }
+
+    /// The layout with the sizes of one from a file, nothing mapped yet: `None` where no board has such.
+    pub(crate) fn revived(&self) -> Option<Layout> {
+        let memory = self.low.checked_add(self.high)?;
+        let whole =
+            [memory, self.rom, self.video, self.video_rom].iter().all(|size| size.is_multiple_of(4096));
+        let fresh = Layout::new(memory, self.rom).with_display(self.video, self.video_rom);
+        (whole && fresh == *self).then_some(fresh)
+    }
+
+    /// RAM, firmware ROM, video memory and video ROM, in bytes.
+    pub(crate) fn sizes(&self) -> [u64; 4] {
+        [self.low + self.high, self.rom, self.video, self.video_rom]
     }
 
     /// The display adapter's memory is seen elsewhere; whether that changes anything.

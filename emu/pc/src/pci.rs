@@ -25,13 +25,14 @@ pub mod vga;
 use crate::device::{PortDevice, WideData};
 use config::Function;
 use pagewalk_x86::bus::{Size, Ticks};
+use serde::{Deserialize, Serialize};
 
 const ADDRESS_ENABLE: u32 = 1 << 31;
 /// Enable, bus, device, function, register: what the address register keeps.
 const ADDRESS_KEPT: u32 = 0x80ff_fffc;
 
 /// A place on bus 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Place {
     /// Device, 0 to 31.
     pub device: u8,
@@ -51,7 +52,7 @@ pub const POWER: Place = Place { device: 1, function: 3 };
 pub const VGA: Place = Place { device: 2, function: 0 };
 
 /// The bus with its functions, and the address register (CF8h). The data ports are the chip's offsets 0 to 3.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pci {
     address: u32,
     functions: Vec<(Place, Function)>,
@@ -80,6 +81,17 @@ impl Pci {
     /// Puts another function on the bus.
     pub fn add(&mut self, place: Place, function: Function) {
         self.functions.push((place, function));
+    }
+
+    /// The bus from a file, its functions being those of `made`.
+    pub(crate) fn revived(self, made: Pci) -> Option<Pci> {
+        let places = |pci: &Pci| pci.functions.iter().map(|(place, _)| *place).collect::<Vec<_>>();
+        if places(&self) != places(&made) {
+            return None;
+        }
+        let functions = self.functions.into_iter().zip(made.functions);
+        let functions = functions.map(|((place, function), (_, made))| (place, function.revived(made)));
+        Some(Pci { address: self.address & ADDRESS_KEPT, functions: functions.collect() })
     }
 
     /// RST#: every function's registers have their defaults again.

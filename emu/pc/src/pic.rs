@@ -6,6 +6,8 @@
 
 use crate::device::{IrqLine, Movement, PortDevice};
 use pagewalk_x86::bus::Ticks;
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 
 // Offsets within the pair.
 const MASTER: u16 = 0;
@@ -33,7 +35,7 @@ const OCW3_SET_SPECIAL_MASK: u8 = 1 << 6;
 const ELCR_BITS: [u8; 2] = [0xf8, 0xde];
 
 /// Which initialisation word a write to the odd address is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Expects {
     Icw2,
     Icw3,
@@ -43,14 +45,14 @@ enum Expects {
 }
 
 /// What a read from the even address gives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Shown {
     Irr,
     Isr,
 }
 
 /// One 8259A.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Controller {
     expects: Expects,
     icw1: u8,
@@ -262,7 +264,7 @@ impl Controller {
 }
 
 /// The two controllers of a PC, the slave on the master's input 2.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pic {
     master: Controller,
     slave: Controller,
@@ -288,6 +290,11 @@ impl Pic {
             *controller = Controller { lines: controller.lines, ..Controller::new() };
         }
         self.settle();
+    }
+
+    /// Refuses what the chips can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        Damaged::unless(self.master.lowest < 8 && self.slave.lowest < 8, "the interrupt controllers")
     }
 
     /// The INTR pin of the processor.

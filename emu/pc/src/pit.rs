@@ -11,6 +11,8 @@ mod counter;
 use crate::device::{IrqLine, PortDevice, Timed};
 use counter::{Counter, clock_at, time_of};
 use pagewalk_x86::bus::Ticks;
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 
 /// The control word register; offsets 0-2 are the counters.
 const CONTROL: u16 = 3;
@@ -24,7 +26,7 @@ const STATUS_OUT: u8 = 1 << 7;
 const STATUS_NULL_COUNT: u8 = 1 << 6;
 
 /// The timer, its counters' gates and outputs.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Pit {
     counters: [Counter; 3],
     /// The output of counter 0, a PC's system timer.
@@ -50,6 +52,11 @@ impl Pit {
         let mut out0 = self.out0;
         out0.set(true);
         *self = Pit { out0, ..Pit::new() };
+    }
+
+    /// Refuses what the chip can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        Damaged::unless(self.counters.iter().all(Counter::is_sound), "the interval timer")
     }
 
     /// The output pin of counter 2, a PC's speaker.

@@ -1,9 +1,10 @@
 //! Which chip answers to which port.
 
+use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
 /// Who a port belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Chip {
     /// The interrupt controllers and their edge/level registers.
     Pic,
@@ -50,7 +51,7 @@ pub enum Chip {
 }
 
 /// A range of ports and the chip behind it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Claim {
     ports: RangeInclusive<u16>,
     chip: Chip,
@@ -71,7 +72,7 @@ pub struct Overlap {
 }
 
 /// The 64 Ki ports.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMap {
     /// For each port, 0 or the number of its claim plus one.
     owner: Box<[u8]>,
@@ -134,6 +135,28 @@ impl PortMap {
         let slot = self.claims.iter().position(|claim| claim.chip == chip)?;
         let first = *self.claims[slot].ports.start();
         (usize::from(*self.owner.get(usize::from(first))?) == slot + 1).then_some(first)
+    }
+
+    /// Whether this is `fixed`, and beside it `movable` chips, of so many ports each, wherever these have been moved.
+    pub(crate) fn is_made_of(&self, fixed: &PortMap, movable: &[(Chip, u16)]) -> bool {
+        let Some((known, moved)) = self.claims.split_at_checked(fixed.claims.len()) else { return false };
+        let may_move = |claim: &Claim| {
+            let last = claim.ports.end().checked_sub(*claim.ports.start());
+            claim.offset == 0
+                && movable
+                    .iter()
+                    .any(|&(chip, len)| claim.chip == chip && last.is_some_and(|last| last < len))
+        };
+        let has = |number: u8, port: u16| {
+            let claim = usize::from(number).checked_sub(known.len() + 1).and_then(|slot| moved.get(slot));
+            claim.is_some_and(|claim| claim.ports.contains(&port))
+        };
+        let mut owners = (0..=u16::MAX).zip(self.owner.iter().zip(&fixed.owner));
+        known == fixed.claims
+            && moved.len() <= movable.len()
+            && moved.iter().all(may_move)
+            && self.owner.len() == fixed.owner.len()
+            && owners.all(|(port, (&now, &fixed))| now == fixed || fixed == 0 && has(now, port))
     }
 
     /// The chip at `port`, and the chip's offset of it.

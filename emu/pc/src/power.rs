@@ -7,6 +7,7 @@
 
 use crate::device::{IrqLine, PortDevice, Timed};
 use pagewalk_x86::bus::Ticks;
+use serde::{Deserialize, Serialize};
 
 /// How many ports there are.
 pub const PORTS: u16 = 64;
@@ -58,7 +59,7 @@ const TIMER_HZ: u128 = 3_579_545;
 const SECOND: u128 = 1_000_000_000;
 
 /// The power management registers.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Power {
     /// The SCI.
     pub irq: IrqLine,

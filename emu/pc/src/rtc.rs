@@ -9,6 +9,8 @@
 use crate::calendar::DateTime;
 use crate::device::{IrqLine, PortDevice, Timed};
 use pagewalk_x86::bus::Ticks;
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 
 // Offsets of the two ports.
 const INDEX: u16 = 0;
@@ -48,12 +50,15 @@ const HOURS_PM: u8 = 1 << 7;
 /// The upper two bits of an alarm register that make it match anything.
 const DONT_CARE: u8 = 0xc0;
 
+/// Bytes of memory, the clock's own among them.
+const MEMORY: usize = 128;
+
 const SECOND: u64 = 1_000_000_000;
 /// UIP comes 244 us before the update cycle, which takes 1984 us with a 32.768 kHz crystal.
 const UIP_BEFORE: u64 = 244_000 + 1_984_000;
 
 /// The clock and its memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rtc {
     index: u8,
     /// Every byte; the clock's own are valid only while its updates are stopped.
@@ -73,7 +78,7 @@ pub struct Rtc {
 impl Rtc {
     /// A clock that shows `start` at power-on, over memory of zeros.
     pub fn new(start: DateTime) -> Rtc {
-        let mut memory = vec![0; 128];
+        let mut memory = vec![0; MEMORY];
         memory[usize::from(REGISTER_A)] = 0x26;
         memory[usize::from(REGISTER_B)] = B_24_HOURS;
         Rtc {
@@ -104,6 +109,13 @@ impl Rtc {
     /// A byte of memory.
     pub fn memory(&self, index: u8) -> u8 {
         self.memory.get(usize::from(index)).copied().unwrap_or(0xff)
+    }
+
+    /// Refuses what the chip can't hold, and dates that no clock shows.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        let memory = self.memory.len() == MEMORY && usize::from(self.index) < MEMORY;
+        let date = self.date.unsigned_abs() < 1 << 50 && self.since.unsigned_abs() < 1 << 63;
+        Damaged::unless(memory && date, "the clock chip")
     }
 
     /// Whether any interrupt is enabled.

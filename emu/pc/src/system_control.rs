@@ -7,6 +7,7 @@
 //! `Choice:` the refresh bit toggles every 18 timer clocks, as counter 1 is programmed on a PC, whatever it is set to.
 
 use pagewalk_x86::bus::Ticks;
+use serde::{Deserialize, Serialize};
 
 const B_GATE2: u8 = 1 << 0;
 const B_WRITABLE: u8 = 0x0f;
@@ -22,7 +23,7 @@ const RESET_CPU: u8 = 1 << 2;
 const RESET_HARD: u8 = 1 << 1;
 
 /// System control port B.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ControlB {
     written: u8,
 }
@@ -47,7 +48,7 @@ impl ControlB {
 }
 
 /// System control port A.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ControlA {
     written: u8,
 }
@@ -72,7 +73,7 @@ impl ControlA {
 }
 
 /// The reset control register.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ResetControl {
     written: u8,
 }

@@ -11,6 +11,8 @@
 
 use crate::device::{IrqLine, Outgoing, PortDevice, Timed, earlier};
 use pagewalk_x86::bus::Ticks;
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 // Register offsets (table II of the data sheet).
@@ -76,11 +78,13 @@ const MSR_DCD: u8 = 1 << 7;
 const MSR_TERI: u8 = 1 << 2;
 
 const FIFO_DEPTH: usize = 16;
+/// Characters in the receiver FIFO that interrupt, by FCR bits 7-6.
+const TRIGGERS: [u8; 4] = [1, 4, 8, 14];
 /// One bit time in picoseconds per unit of the divisor: 16 cycles of 1.8432 MHz.
 const BIT_PS: u64 = 8_680_556;
 
 /// Whether sent bytes take the time their bits need on the line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Pace {
     /// A byte is out as soon as it is written, so that a polling driver never waits.
     #[default]
@@ -90,7 +94,7 @@ pub enum Pace {
 }
 
 /// A received character.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Received {
     byte: u8,
     /// Not a character, but the line held at space: LSR.BI when it comes to the top.
@@ -98,14 +102,14 @@ struct Received {
 }
 
 /// A character in the transmitter's shift register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Shifting {
     byte: u8,
     done: Ticks,
 }
 
 /// A 16550A serial port.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Uart {
     pace: Pace,
     divisor: u16,
@@ -196,6 +200,13 @@ impl Uart {
         }
         self.line_in.extend(bytes);
         self.advance(now);
+    }
+
+    /// Refuses what the chip can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        let fifos = self.received.len() <= FIFO_DEPTH && self.transmit.len() <= FIFO_DEPTH;
+        let trigger = TRIGGERS.contains(&self.trigger);
+        Damaged::unless(fifos && trigger && self.sent.is_sound(), "a serial port")
     }
 
     /// The bytes that were sent.
@@ -386,7 +397,7 @@ impl Uart {
         }
         // The other bits are not programmed unless bit 0 is written as 1.
         if enable {
-            self.trigger = [1, 4, 8, 14][usize::from(value >> 6)];
+            self.trigger = TRIGGERS[usize::from(value >> 6)];
         }
     }
 

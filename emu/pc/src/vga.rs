@@ -38,7 +38,9 @@ use dac::Dac;
 use dispi::{Dispi, Effect};
 use graphics::Graphics;
 use pagewalk_x86::bus::{Size, Ticks};
+use pagewalk_x86::image::Damaged;
 use sequencer::{CLOCKING, EIGHT_DOTS, HALF_CLOCK, Sequencer};
+use serde::{Deserialize, Serialize};
 
 // Offsets from the first port of a pair.
 const INDEX: u16 = 0;
@@ -70,7 +72,7 @@ const MISC_BITS: u8 = 0xef;
 const STATUS_0: u8 = 1 << 4;
 
 /// The adapter.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Vga {
     misc: u8,
     feature: u8,
@@ -93,6 +95,17 @@ pub struct Vga {
 }
 
 impl Vga {
+    /// Refuses what the adapter's parts can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        let parts = self.sequencer.is_sound()
+            && self.graphics.is_sound()
+            && self.attribute.is_sound()
+            && self.dac.is_sound()
+            && self.crtc.is_sound()
+            && self.dispi.is_sound();
+        Damaged::unless(parts, "the display adapter")
+    }
+
     /// The miscellaneous output register is written.
     pub fn set_misc(&mut self, value: u8) {
         self.misc = value & MISC_BITS;

@@ -3,6 +3,7 @@
 //! Left out: arbitration IDs (zero), and sending an edge again that no local APIC accepted.
 
 use super::{Delivery, Destination, Message};
+use serde::{Deserialize, Serialize};
 
 /// Inputs.
 pub const INPUTS: usize = 24;
@@ -29,14 +30,14 @@ const MASKED: u32 = 1 << 16;
 const WRITABLE: u32 = 0x1_afff;
 
 /// One entry of the redirection table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Entry {
     low: u32,
     destination: u8,
 }
 
 /// An I/O APIC.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct IoApic {
     id: u8,
     select: u8,

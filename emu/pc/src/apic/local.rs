@@ -9,6 +9,7 @@
 
 use super::{Delivery, Destination, EVERYBODY, Message};
 use pagewalk_x86::bus::Ticks;
+use serde::{Deserialize, Serialize};
 
 // Registers, in the order of SDM 3A table "Local APIC Register Address Map".
 const ID: u16 = 0x020;
@@ -72,7 +73,7 @@ const BASE_ADDRESS: u64 = 0xf_ffff_f000;
 const CLOCK_NS: u64 = 10;
 
 /// One bit for each vector.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Vectors([u32; 8]);
 
 impl Vectors {
@@ -110,7 +111,7 @@ pub struct Effects {
 }
 
 /// A local APIC.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LocalApic {
     /// IA32_APIC_BASE.
     base: u64,

@@ -6,6 +6,7 @@
 
 use super::packet::Packet;
 use crate::disk::{self, Disk};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a packet.
 pub(super) const CDB: usize = 12;
@@ -30,7 +31,7 @@ const EVENT_NEW_MEDIA: u8 = 2;
 const EVENT_REMOVAL: u8 = 3;
 
 /// Sense key, additional sense code and its qualifier.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sense {
     pub key: u8,
     code: u8,

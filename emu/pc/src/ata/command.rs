@@ -1,9 +1,10 @@
 //! What each ATA command does (ATA/ATAPI-6, "Command descriptions"), once its time has come.
 
 use super::*;
+use serde::{Deserialize, Serialize};
 
 /// How sectors are counted by cylinder, head and sector.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Geometry {
     pub cylinders: u16,
     pub heads: u8,

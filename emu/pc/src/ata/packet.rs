@@ -4,6 +4,7 @@
 use super::cdrom::{self, CDB, Reply, SECTOR as CD_SECTOR, Sense};
 use super::command::{ABORTED, Failure};
 use super::*;
+use serde::{Deserialize, Serialize};
 
 // The interrupt reason in the sector count register: command packet, to the host; both at the end.
 const REASON_COMMAND: u8 = 1 << 0;
@@ -18,7 +19,7 @@ const AT_ONCE: usize = 32 * CD_SECTOR;
 const LARGEST_BLOCK: usize = 0xfffe;
 
 /// What a packet device remembers.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Packet {
     /// What REQUEST SENSE will tell.
     pub sense: Sense,
@@ -35,6 +36,13 @@ pub(super) struct Packet {
     /// Sectors to be read yet: the first, and how many.
     next: u32,
     left: u32,
+}
+
+impl Packet {
+    /// Whether no more is ready than can be.
+    pub(super) fn is_sound(&self) -> bool {
+        self.ready.len() <= MOST_AT_ONCE && self.limit <= LARGEST_BLOCK
+    }
 }
 
 impl Drive {

@@ -8,7 +8,7 @@ use crate::pci::{HOST_BRIDGE, IDE, POWER, VGA, host_bridge, ide};
 use crate::vga::registers;
 
 /// Ports of the disk channels' bus master.
-const BUS_MASTER_PORTS: u16 = 16;
+pub(super) const BUS_MASTER_PORTS: u16 = 16;
 /// The most that one step of a transfer moves.
 const PIECE: usize = 4096;
 

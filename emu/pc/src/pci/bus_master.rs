@@ -5,6 +5,8 @@
 
 use crate::device::PortDevice;
 use pagewalk_x86::bus::Ticks;
+use pagewalk_x86::image::Damaged;
+use serde::{Deserialize, Serialize};
 
 // Registers of a channel; the second channel's begin at 8.
 const COMMAND: u16 = 0;
@@ -53,7 +55,7 @@ pub enum Step {
 }
 
 /// One channel's registers, and where it is in its table.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Channel {
     command: u8,
     /// All but the active bit.
@@ -155,10 +157,18 @@ impl Channel {
 }
 
 /// Both channels.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct BusMaster {
     /// The primary and the secondary channel.
     pub channels: [Channel; 2],
+}
+
+impl BusMaster {
+    /// Refuses what the registers can't hold.
+    pub(crate) fn check(&self) -> Result<(), Damaged> {
+        let sound = |channel: &Channel| channel.left <= 0x1_0000;
+        Damaged::unless(self.channels.iter().all(sound), "the bus master")
+    }
 }
 
 impl PortDevice for BusMaster {

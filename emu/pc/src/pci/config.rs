@@ -1,6 +1,9 @@
 //! The 256 bytes of a function's configuration space: which have which default, and which bits can be written. PCI
 //! 2.1, chapter 6.
 
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
 /// Vendor ID.
 pub const VENDOR: u8 = 0x00;
 /// Device ID.
@@ -31,13 +34,21 @@ pub const COMMAND_MASTER: u16 = 1 << 2;
 const STATUS_CLEARED: u16 = 0xf900;
 
 /// One function.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
+    #[serde(with = "BigArray")]
     bytes: [u8; 256],
+    #[serde(skip, default = "zeros")]
     defaults: [u8; 256],
+    #[serde(skip, default = "zeros")]
     writable: [u8; 256],
     /// Bits cleared by writing ones.
+    #[serde(skip, default = "zeros")]
     cleared: [u8; 256],
+}
+
+fn zeros() -> [u8; 256] {
+    [0; 256]
 }
 
 impl std::fmt::Debug for Function {
@@ -82,6 +93,11 @@ impl Function {
             self.writable[index] = mask;
         }
         self
+    }
+
+    /// The function as `made` says, with the values of one from a file.
+    pub(super) fn revived(self, made: Function) -> Function {
+        Function { bytes: self.bytes, ..made }
     }
 
     /// Every register has its default.

@@ -2,6 +2,7 @@
 
 use super::{STATUS_NULL_COUNT, STATUS_OUT};
 use pagewalk_x86::bus::Ticks;
+use serde::{Deserialize, Serialize};
 
 /// Clock pulses since power-on. Signed, because a square wave's phase may be reckoned from before it.
 pub(super) type Clock = i64;
@@ -18,7 +19,7 @@ pub(super) fn time_of(clock: Clock) -> Ticks {
 }
 
 /// The six modes of the data sheet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Mode {
     /// 0: interrupt on terminal count.
     TerminalCount,
@@ -58,7 +59,7 @@ impl Mode {
 }
 
 /// Which bytes of the count an access moves (RW1 RW0).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 enum Access {
     Low,
     High,
@@ -66,7 +67,7 @@ enum Access {
 }
 
 /// The counting element since it was last loaded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Run {
     /// The count loaded, 1 to 65536.
     n: Clock,
@@ -79,7 +80,7 @@ struct Run {
 }
 
 /// A count on its way into the counting element.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Reload {
     at: Clock,
     n: Clock,
@@ -88,13 +89,13 @@ struct Reload {
 }
 
 /// A latched value with what of it has yet to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Latched {
     value: u16,
     low_read: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Counter {
     mode: Mode,
     access: Access,
@@ -136,6 +137,17 @@ impl Counter {
             last_count: 0,
             seen: 0,
         }
+    }
+
+    /// Whether all counts are possible ones, and all times reached by some run.
+    pub fn is_sound(&self) -> bool {
+        let loads = [self.written, self.run.map(|run| run.n), self.reload.map(|reload| reload.n)];
+        let frozen = self.run.and_then(|run| run.frozen);
+        let starts = [self.run.map(|run| run.start), self.reload.map(|reload| reload.start), frozen];
+        let times = [self.reload.map(|reload| reload.at), Some(self.last_count), Some(self.seen)];
+        loads.into_iter().flatten().all(|n| (1..=65_536).contains(&n))
+            && starts.into_iter().chain(times).flatten().all(|t| t.unsigned_abs() < 1 << 60)
+            && frozen.is_none_or(|counted| counted >= 0)
     }
 
     fn modulus(&self) -> Clock {

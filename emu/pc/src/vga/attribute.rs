@@ -2,6 +2,8 @@
 //!
 //! One port takes index and data in turn; reading input status 1 makes an index the next.
 
+use serde::{Deserialize, Serialize};
+
 /// Palette: 16 registers.
 pub const PALETTE: usize = 0;
 /// Mode control.
@@ -35,7 +37,7 @@ const BITS: [u8; 21] = [
 ];
 
 /// The registers of the attribute controller.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Attribute {
     index: u8,
     /// Whether the next write is data.
@@ -44,6 +46,11 @@ pub struct Attribute {
 }
 
 impl Attribute {
+    /// Whether no bit is set that does not exist.
+    pub(super) fn is_sound(&self) -> bool {
+        self.registers.iter().zip(BITS).all(|(value, bits)| value & !bits == 0)
+    }
+
     /// A register.
     pub fn register(&self, index: usize) -> u8 {
         self.registers[index]

@@ -8,6 +8,7 @@
 
 use super::{DATA, INDEX};
 use pagewalk_x86::bus::Ticks;
+use serde::{Deserialize, Serialize};
 
 /// Horizontal total.
 pub const HORIZONTAL_TOTAL: usize = 0x00;
@@ -87,13 +88,18 @@ pub struct Clock {
 }
 
 /// The registers of the CRT controller.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Crtc {
     index: u8,
     registers: [u8; 25],
 }
 
 impl Crtc {
+    /// Whether no bit is set that does not exist.
+    pub(super) fn is_sound(&self) -> bool {
+        self.registers.iter().zip(BITS).all(|(value, bits)| value & !bits == 0)
+    }
+
     /// A register.
     pub fn register(&self, index: usize) -> u8 {
         self.registers[index]

@@ -1,5 +1,7 @@
 //! The video DAC, ports 3C6h to 3C9h: 256 entries of red, green and blue, 6 bits each (8 if the VBE interface says so).
 
+use serde::{Deserialize, Serialize};
+
 /// PEL mask.
 pub(super) const MASK: u16 = 0;
 /// Index to read from; reads as the state.
@@ -10,7 +12,7 @@ pub(super) const WRITE_INDEX: u16 = 2;
 pub(super) const DATA: u16 = 3;
 
 /// Whether it was last told to write or to read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 enum State {
     #[default]
     Writing,
@@ -18,7 +20,7 @@ enum State {
 }
 
 /// The DAC.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dac {
     mask: u8,
     state: State,
@@ -54,6 +56,11 @@ impl Default for Dac {
 }
 
 impl Dac {
+    /// Whether there are all entries, and a colour of one comes next.
+    pub(super) fn is_sound(&self) -> bool {
+        self.entries.len() == 256 && usize::from(self.next) < self.held.len()
+    }
+
     /// Sets an entry.
     pub fn set_entry(&mut self, index: u8, colours: [u8; 3]) {
         self.entries[usize::from(index)] = colours;

@@ -6,6 +6,7 @@
 
 use crate::device::WideData;
 use pagewalk_x86::bus::{Size, Ticks};
+use serde::{Deserialize, Serialize};
 
 /// Size of the video memory. The first 256 KiB are the VGA's.
 pub const VIDEO_MEMORY: u64 = 16 << 20;
@@ -49,6 +50,8 @@ const KEEP_MEMORY: u16 = 1 << 7;
 
 const ID_LATEST: u16 = 0xb0c5;
 const ID_FIRST: u16 = 0xb0c0;
+/// Bits a pixel that there are.
+const DEPTHS: [u16; 6] = [4, 8, 15, 16, 24, 32];
 const GREATEST_WIDTH: u16 = 16_000;
 const GREATEST_HEIGHT: u16 = 12_000;
 
@@ -68,7 +71,7 @@ pub struct Mode {
 }
 
 /// The index register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Index(u16);
 
 impl WideData for Index {
@@ -82,7 +85,7 @@ impl WideData for Index {
 }
 
 /// The registers.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Dispi {
     /// Which register the data port is.
     pub index: Index,
@@ -107,6 +110,14 @@ pub(super) enum Effect {
 }
 
 impl Dispi {
+    /// Whether the registers hold a shape that can be set.
+    pub(super) fn is_sound(&self) -> bool {
+        self.get(XRES) <= GREATEST_WIDTH
+            && self.get(YRES) <= GREATEST_HEIGHT
+            && self.get(VIRTUAL_WIDTH) <= GREATEST_WIDTH
+            && DEPTHS.contains(&self.get(BPP))
+    }
+
     fn get(&self, index: u16) -> u16 {
         self.registers[usize::from(index)]
     }
@@ -177,7 +188,7 @@ impl Dispi {
             XRES if value <= GREATEST_WIDTH => self.set(XRES, value),
             YRES if value <= GREATEST_HEIGHT => self.set(YRES, value),
             BPP if value == 0 => self.set(BPP, 8),
-            BPP if matches!(value, 4 | 8 | 15 | 16 | 24 | 32) => self.set(BPP, value),
+            BPP if DEPTHS.contains(&value) => self.set(BPP, value),
             BANK | X_OFFSET | Y_OFFSET => self.set(index, value),
             VIRTUAL_WIDTH => self.set(index, value.min(GREATEST_WIDTH)),
             ENABLE => return self.enable(value),

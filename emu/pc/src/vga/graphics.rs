@@ -2,6 +2,7 @@
 //! `memory.rs` has the way itself.
 
 use super::{DATA, INDEX};
+use serde::{Deserialize, Serialize};
 
 /// Set/reset.
 pub const SET_RESET: usize = 0;
@@ -39,13 +40,18 @@ pub const CHAIN_ODD_EVEN: u8 = 1 << 1;
 const BITS: [u8; 9] = [0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0x0f, 0x0f, 0xff];
 
 /// The registers of the graphics controller.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Graphics {
     index: u8,
     registers: [u8; 9],
 }
 
 impl Graphics {
+    /// Whether no bit is set that does not exist.
+    pub(super) fn is_sound(&self) -> bool {
+        self.registers.iter().zip(BITS).all(|(value, bits)| value & !bits == 0)
+    }
+
     /// A register.
     pub fn register(&self, index: usize) -> u8 {
         self.registers[index]

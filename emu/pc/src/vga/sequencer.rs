@@ -1,6 +1,7 @@
 //! The sequencer, ports 3C4h and 3C5h: character clock, which maps are written, where the fonts are.
 
 use super::{DATA, INDEX};
+use serde::{Deserialize, Serialize};
 
 /// Clocking mode.
 pub const CLOCKING: usize = 1;
@@ -26,13 +27,18 @@ pub const CHAIN_4: u8 = 1 << 3;
 const BITS: [u8; 5] = [0x03, 0x3d, 0x0f, 0x3f, 0x0e];
 
 /// The registers of the sequencer.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Sequencer {
     index: u8,
     registers: [u8; 5],
 }
 
 impl Sequencer {
+    /// Whether no bit is set that does not exist.
+    pub(super) fn is_sound(&self) -> bool {
+        self.registers.iter().zip(BITS).all(|(value, bits)| value & !bits == 0)
+    }
+
     /// A register.
     pub fn register(&self, index: usize) -> u8 {
         self.registers[index]

@@ -198,7 +198,7 @@ impl Drive {
     fn is_sound(&self) -> bool {
         let packet = self.packet.as_ref().is_none_or(|packet| self.disk.is_some() && packet.is_sound());
         self.buffer.len() <= MOST_AT_ONCE
-            && self.position <= self.buffer.len()
+            && (self.transfer == Transfer::None || self.position <= self.buffer.len())
             && self.remaining <= 0x1_0000
             && self.multiple <= command::MAX_MULTIPLE
             && packet

@@ -117,9 +117,10 @@ impl<O: Observer> Machine<O> {
         &self.inputs
     }
 
-    /// Gives these inputs of an earlier run again, each at its time.
+    /// Gives these inputs of an earlier run again, each at its time. Those that the machine has had already, being one
+    /// of the same run that was saved half way, are not given again.
     pub fn replay(&mut self, inputs: &[Stamped]) {
-        self.replay = inputs.to_vec();
+        self.replay = inputs.get(self.inputs.len()..).unwrap_or_default().to_vec();
         self.replay.reverse();
     }
 

@@ -44,29 +44,36 @@ struct Found {
     files: Vec<Option<Identity>>,
 }
 
-/// Writes everything.
-pub(super) fn write<O: Observer>(machine: &Machine<O>, to: &mut dyn Write) -> Result<(), Problem> {
+/// The machine but for memory and sectors.
+pub(super) fn machine<O: Observer>(machine: &Machine<O>) -> Result<Vec<u8>, Problem> {
     let board = &machine.processor.cpu.bus;
-    let disks: Vec<_> = (0..DISKS).filter_map(|index| board.disk(index)).collect();
+    let disks = (0..DISKS).filter_map(|index| board.disk(index));
     let written = Written {
         processor: machine.processor.image().ok_or(Problem::Unsavable("its processor has no name"))?,
         board,
         has_firmware: machine.has_firmware,
         inputs: &machine.inputs,
         replay: &machine.replay,
-        files: disks.iter().map(|disk| disk.identity()).collect::<Result<_, _>>()?,
+        files: disks.map(|disk| disk.identity()).collect::<Result<_, _>>()?,
     };
     let bytes = postcard::to_stdvec(&written).map_err(|_| Problem::Unsavable("it can't be written down"))?;
     if bytes.len() as u64 > MOST {
         return Err(Problem::Unsavable("more has been typed than a snapshot holds"));
     }
+    Ok(bytes)
+}
+
+/// Writes everything.
+pub(super) fn write<O: Observer>(machine: &Machine<O>, to: &mut dyn Write) -> Result<(), Problem> {
+    let board = &machine.processor.cpu.bus;
+    let bytes = self::machine(machine)?;
     to.write_all(&(bytes.len() as u64).to_le_bytes())?;
     to.write_all(&bytes)?;
     drop(bytes);
 
     let pages = (0..).zip(board.ram().bytes().chunks_exact(PAGE));
     list(to, pages.filter(|(_, page)| page.iter().any(|&byte| byte != 0)))?;
-    for disk in disks {
+    for disk in (0..DISKS).filter_map(|index| board.disk(index)) {
         let in_memory = disk.in_memory();
         if in_memory.len() > MOST_SECTORS {
             return Err(Problem::Unsavable("a disk in memory is larger than a snapshot holds"));

@@ -24,7 +24,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use options::{Command, Options};
-use status::{BAD_INPUT, Status};
+use pagewalk_pc::snapshot::SnapshotError;
+use status::{BAD_INPUT, BAD_SNAPSHOT, Status};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -55,7 +56,8 @@ fn main() -> ExitCode {
         Ok(Status(code)) => ExitCode::from(code),
         Err(error) => {
             say::complain(&error);
-            ExitCode::from(BAD_INPUT.0)
+            let refused = matches!(error.downcast_ref(), Some(SnapshotError::Refused { .. }));
+            ExitCode::from(if refused { BAD_SNAPSHOT.0 } else { BAD_INPUT.0 })
         }
     }
 }

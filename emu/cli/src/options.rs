@@ -27,12 +27,16 @@ Examples:
       boot a disc or a --disk from SeaBIOS on, and take a picture at the end
   pagewalk walk kernel.elf --at main 0xc0000000
       draw the page walk of an address when main is reached
+  pagewalk run kernel.elf --max-instructions 1G --save half.snapshot
+  pagewalk run --load half.snapshot
+      stop half way, and go on later as if nothing had been
   pagewalk both kernel.elf
       run it here and in QEMU, and compare text, exit status and memory
 
 Exit status of run:
   2v+1  the guest wrote v to port F4h
   0     power-off, or a halt for good
+  122   a snapshot that is damaged or none
   124   a limit was reached
   125   a bad option, image or file
   126   triple fault
@@ -112,15 +116,40 @@ pub struct MachineOptions {
     pub ns_per_instruction: u64,
 }
 
+/// What says what the machine is, and so can't be said of one that a snapshot holds.
+const MACHINE: [&str; 15] = [
+    "image",
+    "bios",
+    "vga_bios",
+    "boot",
+    "append",
+    "initrd",
+    "module",
+    "memory",
+    "cpu",
+    "undefined_flags",
+    "disk",
+    "write_through",
+    "cdrom",
+    "tlb",
+    "ns_per_instruction",
+];
+
 /// `pagewalk run`.
 #[derive(Args, Debug)]
 pub struct Run {
     /// Kernel image: Linux, Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not. Without one the firmware boots
     /// from --disk or --cdrom
-    #[arg(required_unless_present_any = ["bios", "disk", "cdrom"])]
+    #[arg(required_unless_present_any = ["bios", "disk", "cdrom", "load"])]
     pub image: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineOptions,
+    /// Go on from a snapshot; the machine and its disks are what they were, so options that say otherwise are refused
+    #[arg(long, value_name = "FILE", conflicts_with_all = MACHINE)]
+    pub load: Option<PathBuf>,
+    /// Save the machine at the end, however the run ends, for --load to go on from
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     /// Where COM1 goes; standard input and output if left out, nowhere with --display terminal
     #[arg(long, value_name = "stdio|none|FILE")]
     pub serial: Option<Serial>,
@@ -144,7 +173,7 @@ pub struct Run {
     /// Where a firmware's own messages (port 402h) go
     #[arg(long, value_name = "stdio|none|FILE", default_value = "none")]
     pub firmware_log: Serial,
-    /// Stop after this many instructions
+    /// Stop after this many instructions in all, those before a snapshot among them
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_instructions: Option<u64>,
     /// Stop after this many seconds of the host's time

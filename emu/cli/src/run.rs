@@ -9,6 +9,7 @@ use pagewalk_lens::stats::Stats;
 use pagewalk_lens::trace::Sink;
 use pagewalk_lens::{Filter, Lens, Trace};
 use pagewalk_pc::machine::Machine;
+use pagewalk_pc::snapshot;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::observe::Observer;
 
@@ -23,7 +24,10 @@ use crate::status::{DONE, INTERRUPTED, LIMIT, Status};
 
 /// Runs the command.
 pub fn run(options: &Run) -> Result<Status> {
-    let setup = Setup::new(options.image.as_deref(), &options.machine)?;
+    let setup = match &options.load {
+        Some(snapshot) => Setup::loaded(snapshot),
+        None => Setup::new(options.image.as_deref(), &options.machine)?,
+    };
     for note in &setup.plan.notes {
         say!("{note}");
     }
@@ -82,34 +86,64 @@ fn finish<O: Observer>(
     close: impl FnOnce(&mut Machine<O>) -> Result<()>,
 ) -> Result<Status> {
     let mut driver = Driver::new(console, options.keys.clone().unwrap_or_default());
-    let end = match (&options.screenshot, options.screenshot_at) {
-        (Some(file), Some(at)) => {
-            let before = Limits { instructions: Some(limits.instructions.unwrap_or(at).min(at)), ..limits };
-            let started = Instant::now();
-            let end = driver.run(&mut machine, before)?;
-            // where it ended before, that is what there is to see
-            screenshot::write(&machine, file)?;
-            if machine.processor.cpu.retired == at && end == End::Stopped(Stop::Limit) {
-                let time = limits.time.map(|time| time.saturating_sub(started.elapsed()));
-                driver.run(&mut machine, Limits { time, ..limits })?
-            } else {
-                end
-            }
-        }
-        _ => driver.run(&mut machine, limits)?,
-    };
+    let end = go(options, &mut machine, &mut driver, limits);
     driver.close();
     let busy = driver.busy;
     if let Some(awaited) = driver.left_to_type() {
         say!("the script of --keys was not typed to its end: it waited for {awaited}");
     }
-    close(&mut machine)?;
+    let closed = close(&mut machine);
+    let status = end.and_then(|end| {
+        closed?;
+        tell(options, setup, &machine, &end, busy)
+    });
+    // last, since what is told may be found by running again from the file that this one replaces
+    if let Some(path) = &options.save {
+        snapshot::save(&machine, path)?;
+        say!("saved after {} instructions; --load {} goes on", machine.processor.cpu.retired, path.display());
+    }
+    status
+}
+
+/// Runs to the end, with a picture on the way if one is wanted.
+fn go<O: Observer>(
+    options: &Run,
+    machine: &mut Machine<O>,
+    driver: &mut Driver<'_>,
+    limits: Limits,
+) -> Result<End> {
+    match (&options.screenshot, options.screenshot_at) {
+        (Some(file), Some(at)) => {
+            let before = Limits { instructions: Some(limits.instructions.unwrap_or(at).min(at)), ..limits };
+            let started = Instant::now();
+            let end = driver.run(machine, before)?;
+            // where it ended before, that is what there is to see
+            screenshot::write(machine, file)?;
+            if machine.processor.cpu.retired == at && end == End::Stopped(Stop::Limit) {
+                let time = limits.time.map(|time| time.saturating_sub(started.elapsed()));
+                driver.run(machine, Limits { time, ..limits })
+            } else {
+                Ok(end)
+            }
+        }
+        _ => driver.run(machine, limits),
+    }
+}
+
+/// Tells how the run ended and whatever else is wanted.
+fn tell<O: Observer>(
+    options: &Run,
+    setup: &Setup,
+    machine: &Machine<O>,
+    end: &End,
+    busy: Duration,
+) -> Result<Status> {
     let cpu = &machine.processor.cpu;
-    let status = match &end {
+    let status = match end {
         End::Stopped(stop) => {
             report(stop, setup, cpu.retired, cpu.eip);
             if let Stop::Shutdown(_) = stop {
-                explain::shutdown(setup, &machine)?;
+                explain::shutdown(setup, machine)?;
             }
             Status::of(stop)
         }
@@ -124,7 +158,7 @@ fn finish<O: Observer>(
         End::Closed => DONE,
     };
     if let Some(vectors) = &options.explain {
-        explain::exceptions(setup, &machine, vectors, options.explain_count)?;
+        explain::exceptions(setup, machine, vectors, options.explain_count)?;
     }
     // the terminal shows it no more
     if options.screen || options.display == DisplayOn::Terminal {
@@ -133,13 +167,13 @@ fn finish<O: Observer>(
         }
     }
     if let (Some(file), None) = (&options.screenshot, options.screenshot_at) {
-        screenshot::write(&machine, file)?;
+        screenshot::write(machine, file)?;
     }
     if options.stats {
-        eprint!("{}", Stats::of_machine(&machine, busy));
+        eprint!("{}", Stats::of_machine(machine, busy));
     }
     if let Some(path) = &options.stats_json {
-        let text = serde_json::to_string_pretty(&Stats::of_machine(&machine, busy))? + "\n";
+        let text = serde_json::to_string_pretty(&Stats::of_machine(machine, busy))? + "\n";
         if path.as_os_str() == "-" {
             print!("{text}");
         } else {

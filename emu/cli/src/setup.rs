@@ -4,11 +4,12 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use pagewalk_loader::{Handed, Module, Plan, Request, Start};
+use pagewalk_loader::{Handed, Kind, Module, Plan, Request, Start};
 use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::disk::{Disk, Writes};
 use pagewalk_pc::fw_cfg::File;
 use pagewalk_pc::machine::{Machine, Parts, memory_map};
+use pagewalk_pc::snapshot;
 use pagewalk_x86::model::Model;
 use pagewalk_x86::observe::Observer;
 
@@ -23,8 +24,15 @@ const FIRMWARE: [&str; 2] = ["/usr/share/seabios/bios-256k.bin", "/usr/share/qem
 pub struct Setup {
     /// The image, placed.
     pub plan: Plan,
-    parts: Parts,
-    config: Config,
+    source: Source,
+}
+
+/// Where machines come from.
+enum Source {
+    /// They are put together.
+    Parts(Parts, Box<Config>),
+    /// They go on from a snapshot.
+    Snapshot(PathBuf),
 }
 
 impl Setup {
@@ -92,23 +100,47 @@ impl Setup {
             tlb: options.tlb,
             ps_per_instruction: options.ns_per_instruction,
         };
-        Ok(Setup { plan, parts, config })
+        Ok(Setup::of(plan, parts, config))
     }
 
     /// A setup of parts at hand.
     pub fn of(plan: Plan, parts: Parts, config: Config) -> Setup {
-        Setup { plan, parts, config }
+        Setup { plan, source: Source::Parts(parts, Box::new(config)) }
     }
 
-    /// A machine at its first instruction.
+    /// A setup whose machines go on from a snapshot, which names no symbols.
+    pub fn loaded(path: &Path) -> Setup {
+        let plan = Plan {
+            kind: Kind::Raw,
+            places: Vec::new(),
+            roms: Vec::new(),
+            handed: Vec::new(),
+            start: Start::Reset,
+            symbols: Vec::new(),
+            notes: Vec::new(),
+        };
+        Setup { plan, source: Source::Snapshot(path.into()) }
+    }
+
+    /// A machine at its first instruction, or where the snapshot has it.
     pub fn machine<O: Observer>(&self, observer: O) -> Result<Machine<O>> {
-        self.machine_of(self.parts.model, observer)
+        self.build(None, observer)
     }
 
-    /// The same with another model of processor.
+    /// The same with another model of processor, unless a snapshot says which it is.
     pub fn machine_of<O: Observer>(&self, model: Model, observer: O) -> Result<Machine<O>> {
-        let board = Board::new(self.config.clone())?;
-        Ok(Machine::new(Parts { model, ..self.parts }, board, &self.plan, observer)?)
+        self.build(Some(model), observer)
+    }
+
+    fn build<O: Observer>(&self, model: Option<Model>, observer: O) -> Result<Machine<O>> {
+        match &self.source {
+            Source::Parts(parts, config) => {
+                let model = model.unwrap_or(parts.model);
+                let board = Board::new(config.as_ref().clone())?;
+                Ok(Machine::new(Parts { model, ..*parts }, board, &self.plan, observer)?)
+            }
+            Source::Snapshot(path) => Ok(snapshot::load(path, observer)?),
+        }
     }
 
     /// The name of the symbol at or before an address, with the distance, such as `main+0x12`.

@@ -9,6 +9,8 @@ pub struct Status(pub u8);
 
 /// The guest switched off, or halted with nothing to wake it.
 pub const DONE: Status = Status(0);
+/// A snapshot that is damaged, of another format, or none.
+pub const BAD_SNAPSHOT: Status = Status(122);
 /// A limit of instructions or of time was reached.
 pub const LIMIT: Status = Status(124);
 /// A bad option, image or file.

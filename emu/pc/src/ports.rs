@@ -75,8 +75,29 @@ pub struct Overlap {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMap {
     /// For each port, 0 or the number of its claim plus one.
+    #[serde(with = "runs")]
     owner: Box<[u8]>,
     claims: Vec<Claim>,
+}
+
+/// Owners as a file has them: how many ports in a row have which.
+mod runs {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(owner: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let runs: Vec<(u8, u32)> =
+            owner.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect();
+        runs.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[u8]>, D::Error> {
+        let runs: Vec<(u8, u32)> = Vec::deserialize(deserializer)?;
+        if runs.iter().map(|&(_, len)| u64::from(len)).sum::<u64>() != 0x1_0000 {
+            return Err(D::Error::custom("these are not all ports"));
+        }
+        Ok(runs.into_iter().flat_map(|(number, len)| std::iter::repeat_n(number, len as usize)).collect())
+    }
 }
 
 impl std::fmt::Debug for PortMap {

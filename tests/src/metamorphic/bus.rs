@@ -70,6 +70,13 @@ impl World {
         World { ram, events, accesses, bank: 0, layout: 0, pending, nmi: false, reset: false, noise: 1 }
     }
 
+    /// The same world with memory in which nothing was decoded.
+    pub fn undecoded(&self) -> World {
+        let mut ram = Ram::new(self.ram.len());
+        ram.write(0, self.ram.bytes());
+        World { ram, ..self.clone() }
+    }
+
     /// What differs from another world: the name of the part, and the two values.
     pub fn difference(&self, other: &World) -> Option<String> {
         let say = |what: &str, a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| {

@@ -117,7 +117,7 @@ pub fn plan(seed: u64, features: Features, dropped: &[bool]) -> Plan {
     if !has(Feature::Tables) {
         debug_assert_eq!(state.tr.kind(), 11, "a busy 32-bit TSS");
     }
-    state.tr.attributes |= 2;
+    state.tr = Segment::new(tss, state.tr.base, state.tr.limit, state.tr.attributes | 2);
     state.msrs.sysenter_cs = code32(0) as u32;
     state.msrs.sysenter_eip = HANDLERS32;
     state.msrs.sysenter_esp = tables::stack_of(0) - 0x400;

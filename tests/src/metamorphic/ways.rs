@@ -3,6 +3,7 @@
 use pagewalk_x86::Processor;
 use pagewalk_x86::bus::Request;
 use pagewalk_x86::fault::Stop;
+use pagewalk_x86::image::Image;
 use pagewalk_x86::observe::Observer;
 use pagewalk_x86::random::Random;
 
@@ -39,6 +40,8 @@ pub enum Way {
     Pieces,
     /// In pieces, each by a clone of what the one before left.
     Clones,
+    /// In pieces, each by a processor made of the image of what the one before left.
+    Images,
     /// The original goes on after it was cloned.
     Cloned,
     /// At some points the fetched page is forgotten, as it must be where shortcuts are switched: what `Cold` is compared
@@ -70,7 +73,7 @@ pub enum Way {
 
 impl Way {
     /// All of them; the first is what the others are compared with.
-    pub const ALL: [Way; 21] = [
+    pub const ALL: [Way; 22] = [
         Way::Run,
         Way::NoFront,
         Way::NoCache,
@@ -79,6 +82,7 @@ impl Way {
         Way::BareSteps,
         Way::Pieces,
         Way::Clones,
+        Way::Images,
         Way::Cloned,
         Way::Forgetful,
         Way::Cold,
@@ -217,13 +221,14 @@ pub fn go(plan: &Plan, way: Way, until: u64, seed: u64, words: bool, prepare: &i
     Ended::Alone(match way {
         Way::Steps | Way::BareSteps => run(processor, until, |p| p.cpu.retired + 1),
         Way::Pieces => run(processor, until, |p| piece(p.cpu.retired)),
-        Way::Clones => {
+        Way::Clones | Way::Images => {
             let mut pieces = 0;
             run(processor, until, |p| {
                 // a few, since they cost
                 pieces += 1;
                 if pieces < 4 {
-                    *p = p.clone();
+                    *p = if way == Way::Clones { p.clone() } else { by_image(p) };
+                    prepare.prepare(p);
                     p.cpu.retired + 1 + random.below(80) as u64
                 } else {
                     until
@@ -258,6 +263,17 @@ pub fn go(plan: &Plan, way: Way, until: u64, seed: u64, words: bool, prepare: &i
         }
         _ => run(processor, until, |_| until),
     })
+}
+
+/// A processor made of bytes, in a world where nothing has been decoded.
+fn by_image(processor: &Processor<World, ()>) -> Processor<World, ()> {
+    let image = processor.image().expect("cases are of models that have names");
+    let bytes = postcard::to_stdvec(&image).expect("an image is plain data");
+    let image: Image = postcard::from_bytes(&bytes).expect("what was written down can be read");
+    match Processor::revive(image, processor.cpu.bus.undecoded(), ()) {
+        Ok(processor) => processor,
+        Err(damaged) => panic!("{} of a processor that ran is refused", damaged.0),
+    }
 }
 
 impl Ended {

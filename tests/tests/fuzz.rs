@@ -23,6 +23,7 @@ fn machine(model: pagewalk_x86::model::Model, random: &mut Random) -> Machine<()
         kind: Kind::Raw,
         places: Vec::new(),
         roms: Vec::new(),
+        handed: Vec::new(),
         start: Start::Reset,
         symbols: Vec::new(),
         notes: Vec::new(),

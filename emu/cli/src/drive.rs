@@ -1,10 +1,12 @@
 //! Runs a machine in slices: between them the console, the limits and Ctrl-C get their turn.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use pagewalk_pc::machine::Machine;
+use pagewalk_pc::snapshot;
 use pagewalk_x86::bus::Ticks;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::observe::Observer;
@@ -98,6 +100,15 @@ pub fn run<O: Observer>(machine: &mut Machine<O>, console: &mut Console, limits:
     Driver::new(console, Script::default()).run(machine, limits)
 }
 
+/// Saves the machine to a file that was not there: `pagewalk-1.snapshot` and so on.
+fn save_new<O: Observer>(machine: &Machine<O>) -> Result<PathBuf> {
+    let mut names = (1..1000).map(|number| PathBuf::from(format!("pagewalk-{number}.snapshot")));
+    let file =
+        names.find(|file| !file.exists()).context("there are 999 snapshots here already: move them away")?;
+    snapshot::save(machine, &file)?;
+    Ok(file)
+}
+
 impl<'a> Driver<'a> {
     /// Somebody at a console, and what is typed beside.
     pub fn new(console: &'a mut Console, script: Script) -> Driver<'a> {
@@ -185,6 +196,13 @@ impl<'a> Driver<'a> {
                 Command::Screenshot => {
                     let told = match screenshot::write_new(machine, self.console.pictures.as_deref()) {
                         Ok(file) => format!("the screen is in '{}'", file.display()),
+                        Err(error) => format!("{error:#}"),
+                    };
+                    self.console.tell(&told)?;
+                }
+                Command::Save => {
+                    let told = match save_new(machine) {
+                        Ok(file) => format!("saved; 'pagewalk run --load {}' goes on", file.display()),
                         Err(error) => format!("{error:#}"),
                     };
                     self.console.tell(&told)?;

@@ -58,7 +58,7 @@ fn ctrl_a_h_helps_and_ctrl_a_twice_is_sent_once() {
     session.expect("to leave");
     session.type_in(b"\x01h");
     session.expect("stty rows 30 cols 100");
-    for part in ["Ctrl-A x", "Ctrl-A h", "Ctrl-A s", "Ctrl-A Ctrl-A"] {
+    for part in ["Ctrl-A x", "Ctrl-A h", "Ctrl-A s", "Ctrl-A w", "Ctrl-A Ctrl-A"] {
         session.expect(part);
     }
     session.shown.clear();

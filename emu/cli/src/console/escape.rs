@@ -12,14 +12,17 @@ pub enum Command {
     Help,
     /// Write a picture of the screen.
     Screenshot,
+    /// Save the machine.
+    Save,
 }
 
 impl Command {
     /// Every command, its key after Ctrl-A, and what it does, for the help.
-    pub const ALL: [(Command, u8, &str); 3] = [
+    pub const ALL: [(Command, u8, &str); 4] = [
         (Command::Leave, b'x', "leave: the machine is switched off, the exit status is 130"),
         (Command::Help, b'h', "this help"),
         (Command::Screenshot, b's', "write a picture of the VGA screen to a new PNG file"),
+        (Command::Save, b'w', "save the machine to a new file, for --load to go on from"),
     ];
 
     /// The command of a key, pressed with or without Shift or Ctrl.

@@ -20,6 +20,7 @@ fn machine(code: &[u8], config: Config) -> Machine<()> {
         kind: Kind::Raw,
         places: vec![Place { at: CODE, data: code.to_vec(), zero_fill: 0, what: String::new() }],
         roms: Vec::new(),
+        handed: Vec::new(),
         start: Start::Protected {
             eip: CODE as u32,
             eax: 0,

@@ -38,7 +38,7 @@ pub fn interrupted() -> bool {
 
 /// Instructions between two looks around: a few milliseconds.
 const SLICE: u64 = INTERVAL;
-/// The same while a person is looking on; a part of it.
+/// The most of them while a person is looking on; a part of the former.
 const ATTENDED_SLICE: u64 = 1 << 16;
 /// The longest time without a look around.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
@@ -67,22 +67,35 @@ pub enum End {
 
 /// Keeps virtual time from running ahead of the host's where a person is looking on: a guest that waits in HLT would
 /// otherwise have years passed while it waits for a key. What the guest does at which virtual time is not changed by it.
-#[derive(Default)]
 struct Pace {
     /// When it was which virtual time.
     since: Option<(Instant, Ticks)>,
+    /// Instructions until virtual time is looked at again, a power of two.
+    slice: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { since: None, slice: 1 }
+    }
 }
 
 impl Pace {
     /// By how much virtual time is ahead.
     fn ahead(&mut self, now: Ticks) -> Duration {
         let (at, was) = *self.since.get_or_insert_with(|| (Instant::now(), now));
-        let ahead = Duration::from_nanos(now.0.saturating_sub(was.0)).checked_sub(at.elapsed());
-        if ahead.is_none() {
+        let (virtual_time, time) = (Duration::from_nanos(now.0.saturating_sub(was.0)), at.elapsed());
+        if time > virtual_time + LONGEST_WAIT {
             // who was late does not hurry
             self.since = None;
         }
-        ahead.unwrap_or_default()
+        virtual_time.saturating_sub(time)
+    }
+
+    /// A slice took this much virtual time: a few instructions take years where most of them are HLT.
+    fn took(&mut self, time: Duration) {
+        self.slice = if time > LONGEST_WAIT { self.slice / 4 } else { self.slice * 2 };
+        self.slice = self.slice.clamp(1, ATTENDED_SLICE);
     }
 }
 
@@ -158,13 +171,14 @@ impl<'a> Driver<'a> {
             return None;
         }
         let retired = machine.processor.cpu.retired;
-        let slice = if attended { ATTENDED_SLICE } else { SLICE };
+        let slice = if attended { self.pace.slice } else { SLICE };
         // at round counts, so that where a run is cut has no influence on when a script looks
         let round = retired.saturating_add(slice) / slice * slice;
         let due = self.script.next_count().filter(|&count| count > retired).unwrap_or(u64::MAX);
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), machine.now());
         let stop = machine.run(round.min(due).min(last));
         self.busy += started.elapsed();
+        self.pace.took(Duration::from_nanos(machine.now().0.saturating_sub(before.0)));
         Some(stop)
     }
 
@@ -182,7 +196,7 @@ impl<'a> Driver<'a> {
         }
         if self.console.exchange(machine)? {
             // what was typed is answered now
-            self.pace = Pace::default();
+            self.pace.since = None;
         }
         Ok(())
     }
@@ -220,5 +234,23 @@ impl<'a> Driver<'a> {
     /// Gives the terminal back.
     pub fn close(&mut self) {
         self.console.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virtual_time_is_held_back_where_it_is_ahead_and_not_hurried_where_it_is_late() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.ahead(Ticks(5_000_000_000)), Duration::ZERO);
+        let ahead = pace.ahead(Ticks(3_605_000_000_000));
+        assert!((3590..=3600).contains(&ahead.as_secs()), "an hour: {ahead:?}");
+        pace.since = pace.since.map(|(at, was)| (at - Duration::from_secs(7200), was));
+        assert_eq!(pace.ahead(Ticks(3_605_000_000_000)), Duration::ZERO);
+        assert_eq!(pace.ahead(Ticks(3_605_000_000_000)), Duration::ZERO);
+        let ahead = pace.ahead(Ticks(3_615_000_000_000));
+        assert!((9..=10).contains(&ahead.as_secs()), "the hour that was lost is not made up for: {ahead:?}");
     }
 }

@@ -134,3 +134,51 @@ fn pictures_made_on_a_key_never_overwrite_a_file() {
         assert!(std::fs::read(folder.path().join(name)).unwrap().starts_with(b"\x89PNG"));
     }
 }
+
+/// mov dword [address], value
+fn store(address: u32, value: u32) -> Vec<u8> {
+    [&[0xc7, 0x05][..], &address.to_le_bytes(), &value.to_le_bytes()].concat()
+}
+
+/// Waits in HLT for 19 interrupts of the timer, 18.2 of which make a second, and ends with status 1.
+fn one_second() -> Vec<u8> {
+    // the gate of vector 8 in the IDT at 1000h, flat code at selector 8 of a GDT at 9100h
+    let mut code = [store(0x1040, 0x8_0400), store(0x1044, 0x10_8e00)].concat();
+    code.extend([store(0x9000, 0x07ff_0000), store(0x9004, 0x1000), store(0x9500, 0)].concat());
+    code.extend([0x0f, 0x01, 0x1d, 2, 0x90, 0, 0]); // lidt [0x9002]
+    code.extend([store(0x9108, 0xffff), store(0x910c, 0x00cf_9a00)].concat());
+    code.extend([store(0x9010, 0x000f_0000), store(0x9014, 0x9100)].concat());
+    code.extend([0x0f, 0x01, 0x15, 0x12, 0x90, 0, 0, 0xbc, 0, 0x80, 0, 0]); // lgdt [0x9012]; mov esp, 0x8000
+    code.extend([0xb0, 0xfe, 0xe6, 0x21, 0xfb]); // mov al, 0xfe; out 0x21, al; sti
+    code.extend([0xf4, 0x83, 0x3d, 0, 0x95, 0, 0, 19, 0x72, 0xf6]); // l: hlt; cmp dword [0x9500], 19; jb l
+    code.extend([0xb0, 0, 0xe6, 0xf4]); // mov al, 0; out 0xf4, al
+    code.resize(0x400, 0x90);
+    // push eax; mov al, 0x20; out 0x20, al; pop eax; inc dword [0x9500]; iret
+    code.extend([0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xff, 0x05, 0, 0x95, 0, 0, 0xcf]);
+    code
+}
+
+#[test]
+fn a_second_is_not_over_before_a_second_where_somebody_looks_on() {
+    let (_folder, image) = program(&one_second());
+    let started = Instant::now();
+    let mut session = Session::new(&image, &["--stats-json", "stats"]);
+    assert_eq!(session.end().code(), Some(1));
+    // one slice may be run before it is known how much time it takes
+    assert!(started.elapsed() >= Duration::from_millis(900), "{:?}", started.elapsed());
+}
+
+#[test]
+fn what_was_said_while_the_screen_was_drawn_is_printed_after_it() {
+    // port E9h: H, i; then the guest loops
+    let (_folder, image) = program(&[0xb0, b'H', 0xe6, 0xe9, 0xb0, b'i', 0xe6, 0xe9, 0xeb, 0xfe]);
+    let mut session = Session::new(&image, &["--display", "terminal"]);
+    session.wait_for_screen("the screen", |screen| screen.contents().contains("text 80x25"));
+    assert!(!session.text().contains("Hi"));
+    session.signal(Signal::TERM);
+    assert_eq!(session.end().code(), Some(130));
+    session.assert_restored();
+    let text = session.text();
+    assert!(text.find("\x1b[?1049l").unwrap() < text.find("Hi").unwrap(), "{text:?}");
+    assert!(!session.screen().screen().hide_cursor());
+}

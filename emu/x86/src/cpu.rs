@@ -243,7 +243,7 @@ pub struct Cpu<B, O> {
     /// Exceptions and interrupts delivered, by vector.
     pub deliveries: Box<[u64; 256]>,
     /// Of these, exceptions.
-    pub exceptions: [u64; 32],
+    pub exceptions: Box<[u64; 32]>,
     /// Of these, external interrupts.
     pub external: Box<[u64; 256]>,
     pub(crate) bus_layout: u32,
@@ -298,7 +298,7 @@ impl<B: Bus, O: Observer> Cpu<B, O> {
             no_step_trap: false,
             chain: Shutdown::default(),
             deliveries: Box::new([0; 256]),
-            exceptions: [0; 32],
+            exceptions: Box::new([0; 32]),
             external: Box::new([0; 256]),
             bus_layout,
             front_allowed: true,

@@ -4,6 +4,7 @@ mod session;
 
 use std::time::Instant;
 
+use rustix::process::Signal;
 use session::{COLUMNS, PATIENCE, ROWS, Session, program};
 use vt100::Color;
 
@@ -154,6 +155,22 @@ fn a_window_that_changes_its_size_is_drawn_again() {
     assert!(drawn_again.contains("\x1b[20;1H") && !drawn_again.contains("\x1b[21;"), "{text:?}");
     session.type_in(b"\x01x");
     session.end();
+}
+
+#[test]
+fn a_screen_that_was_away_while_the_process_was_stopped_is_drawn_again() {
+    let (_folder, image) = program(&TEXT);
+    let mut session = Session::new(&image, &["--display", "terminal"]);
+    session.wait_for_screen("the text", |screen| screen.contents().contains("A█"));
+    session.signal(Signal::TSTP);
+    session.wait_for_screen("the other screen", |screen| !screen.alternate_screen());
+    session.signal(Signal::CONT);
+    session.wait_for_screen("the text again", |screen| {
+        screen.alternate_screen() && screen.contents().contains("A█")
+    });
+    session.type_in(b"\x01x");
+    assert_eq!(session.end().code(), Some(130));
+    session.assert_restored();
 }
 
 #[test]

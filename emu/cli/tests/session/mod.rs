@@ -132,7 +132,7 @@ impl Session {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(100)) {
+                while let Ok(bytes) = self.output.recv_timeout(Duration::from_secs(5)) {
                     self.shown.extend(bytes);
                 }
                 return status;

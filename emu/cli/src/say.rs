@@ -9,8 +9,13 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Prints an error of ours.
+/// Prints an error of ours with its causes, but for those that it tells itself.
 pub fn complain(error: &anyhow::Error) {
+    let text = error
+        .chain()
+        .map(ToString::to_string)
+        .reduce(|text, cause| if text.ends_with(&cause) { text } else { text + ": " + &cause });
+    let text = text.unwrap_or_default();
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{style}pagewalk:{style:#} {error:#}");
+    anstream::eprintln!("{style}pagewalk:{style:#} {text}");
 }

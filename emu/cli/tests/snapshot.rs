@@ -125,6 +125,12 @@ fn what_is_no_snapshot_is_refused_in_one_sentence_and_by_a_status_of_its_own() {
     let missing = place.load("missing", &[]);
     assert_eq!(status(&missing), 125);
     assert!(errors(&missing).contains("can't read the snapshot"), "{}", errors(&missing));
+    assert_eq!(
+        errors(&missing).matches("os error").count(),
+        1,
+        "the cause is told once: {}",
+        errors(&missing)
+    );
 }
 
 #[test]

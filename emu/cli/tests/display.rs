@@ -65,7 +65,9 @@ fn the_text_screen_has_the_guests_colours_characters_and_cursor() {
 #[test]
 fn keys_are_those_of_a_pc_keyboard() {
     let (folder, image) = program(&TEXT);
-    let mut session = Session::new(&image, &["--display", "terminal", "--serial", "codes"]);
+    // slow, so that the time between two keys is few instructions
+    let args = ["--display", "terminal", "--serial", "codes", "--ns-per-instruction", "100"];
+    let mut session = Session::new(&image, &args);
     session
         .wait_for_screen("the text", |screen| screen.cell(0, 0).is_some_and(|cell| cell.contents() == "A"));
     // a, A, Ctrl-C, Alt-x, F1 and F10, the arrows up and left, Ctrl-A, Esc

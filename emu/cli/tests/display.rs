@@ -2,7 +2,8 @@
 
 mod session;
 
-use std::time::Instant;
+use std::io::Read as _;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use session::{COLUMNS, PATIENCE, ROWS, Session, program};
@@ -194,4 +195,38 @@ fn without_a_terminal_it_is_refused_by_a_sentence() {
     let (status, text) = run(&["--serial", "stdio"]);
     assert_eq!((status, text.lines().count()), (Some(125), 1), "{text}");
     assert!(text.contains("has the terminal for itself"), "{text}");
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_run() {
+    let (_folder, image) = program(&TEXT);
+    for _ in 0..5 {
+        let (pty, pts) = pty_process::blocking::open().unwrap();
+        pty.resize(pty_process::Size::new(ROWS, COLUMNS)).unwrap();
+        let mut child = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_pagewalk"))
+            .args([
+                "run",
+                image.to_str().unwrap(),
+                "--boot",
+                "raw32",
+                "--memory",
+                "4M",
+                "--display",
+                "terminal",
+            ])
+            .spawn(pts)
+            .unwrap();
+        // it has begun to draw
+        let mut some = [0; 256];
+        assert!((&pty).read(&mut some).unwrap() > 0);
+        drop(pty);
+        let started = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if started.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                panic!("it runs on without its terminal");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use crossterm::terminal::size;
 use pagewalk_pc::machine::Machine;
 use pagewalk_x86::observe::Observer;
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::console::escape::{self, Command, Escape, Pressed};
 use crate::console::terminal::{Terminal, Use};
@@ -117,8 +118,11 @@ impl Display {
 
     /// Waits until something comes in, or this long.
     pub fn wait(&mut self, time: Duration) {
-        // what is wrong with the terminal shows when it is read
-        if event::poll(time).unwrap_or(false) {
+        let stdin = std::io::stdin();
+        let mut wanted = [PollFd::new(&stdin, PollFlags::IN)];
+        let time = Timespec::try_from(time).unwrap_or_default();
+        // what is wrong with the terminal shows when it is looked at
+        if rustix::event::poll(&mut wanted, Some(&time)).is_ok_and(|ready| ready > 0) {
             self.next_look = Instant::now();
         }
     }
@@ -137,6 +141,9 @@ impl Display {
 
     fn look(&mut self, commands: &mut impl Extend<Command>) -> Result<()> {
         loop {
+            if hung_up() {
+                bail!("the terminal is gone");
+            }
             match event::poll(Duration::ZERO) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
@@ -226,4 +233,12 @@ impl Display {
         canvas.write(rows, 0, &format!("{line}{:gap$}{keys:<1$}", "", self.columns), STATUS_LINE);
         canvas
     }
+}
+
+/// Whether the terminal's other end was closed. To be asked before events are: of a terminal that is gone they are waited for without an end.
+fn hung_up() -> bool {
+    let stdin = std::io::stdin();
+    let mut wanted = [PollFd::new(&stdin, PollFlags::IN)];
+    rustix::event::poll(&mut wanted, Some(&Timespec::default())).is_ok()
+        && wanted[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }

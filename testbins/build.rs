@@ -3,6 +3,7 @@
 //! - `guests/NAME.c` or `.S`: one image each, linked with everything in `guests/lib/` by `guests/lib/guest.ld`.
 //! - `story/`: one image, the story kernel; its ring-3 programs in `story/programs/` are linked as flat binaries first and
 //!   carried inside the kernel.
+//! - `linux/init.c`: the first program of a Linux system that runs one other program.
 //!
 //! The folders are scanned: a new file is a new guest, and nothing here changes.
 
@@ -39,7 +40,7 @@ const LDFLAGS: &[&str] = &["-m32", "-nostdlib", "-static", "-no-pie", "-Wl,--bui
 type Result<T> = std::result::Result<T, String>;
 
 fn main() {
-    for input in ["build.rs", "guests", "story"] {
+    for input in ["build.rs", "guests", "linux", "story"] {
         println!("cargo::rerun-if-changed={input}");
     }
     println!("cargo::rerun-if-env-changed=CC");
@@ -61,6 +62,13 @@ fn build() -> Result<()> {
         let _ = writeln!(text, "    {guest},");
     }
     text += "];\n";
+    let init = build_init(&compiler, &out)?;
+    let _ = writeln!(
+        text,
+        "\n/// The first program of a Linux system that runs one other program (linux/init.c says how).\n\
+         pub static INIT: &[u8] = include_bytes!({:?});",
+        init.display().to_string()
+    );
     write(&out.join("images.rs"), &text)
 }
 
@@ -83,6 +91,15 @@ fn build_guests(compiler: &Compiler, out: &Path) -> Result<Vec<String>> {
         guests.push(guest(&name, &image, &source)?);
     }
     Ok(guests)
+}
+
+/// The first program of a Linux system.
+fn build_init(compiler: &Compiler, out: &Path) -> Result<PathBuf> {
+    let objects = fresh(&out.join("linux"))?;
+    let part = compiler.compile(Path::new("linux/init.c"), &[], &objects)?;
+    let image = objects.join("init");
+    compiler.link(&[part], Path::new("linux/init.ld"), &image, &[])?;
+    Ok(image)
 }
 
 /// The story kernel, with its programs inside.

@@ -29,6 +29,7 @@
 //! ```
 
 mod bytes;
+pub mod cpio;
 mod detect;
 mod draft;
 mod elf;
@@ -41,6 +42,7 @@ mod memory;
 mod multiboot1;
 mod multiboot2;
 mod plan;
+mod program;
 mod pvh;
 mod raw;
 mod refusal;
@@ -49,6 +51,7 @@ mod request;
 pub use firmware::firmware;
 pub use memory::{MemoryKind, MemoryMap, MemoryRegion};
 pub use plan::{Handed, Kind, Place, Plan, Rom, Start, Symbol};
+pub use program::is_linux_program;
 pub use refusal::{Cause, Refusal};
 pub use request::{Boot, BootParseError, Module, RawMode, Request};
 

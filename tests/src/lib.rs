@@ -1,6 +1,5 @@
 //! What the whole-machine tests share: machines made from guests, and QEMU beside them.
 
-pub mod cpio;
 pub mod firmware;
 pub mod known;
 pub mod linux;

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use pagewalk_loader::cpio::Archive;
 use pagewalk_loader::{Module, Request};
 use pagewalk_pc::board::{Board, Config, Input};
 use pagewalk_pc::machine::{Machine, Parts, memory_map};
@@ -14,7 +15,6 @@ use pagewalk_x86::fault::Stop;
 use pagewalk_x86::mmu::tlb::Geometry;
 use pagewalk_x86::model::{self, Model};
 
-use crate::cpio::Archive;
 use crate::fetched;
 
 /// How long an answer may take, on a slow host.

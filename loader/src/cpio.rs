@@ -9,6 +9,7 @@ pub struct Archive {
 }
 
 const DIRECTORY: u32 = 0o04_0755;
+const FILE: u32 = 0o10_0644;
 const PROGRAM: u32 = 0o10_0755;
 const CHARACTER_DEVICE: u32 = 0o02_0600;
 
@@ -16,6 +17,11 @@ impl Archive {
     /// A folder.
     pub fn folder(&mut self, name: &str) {
         self.entry(name, DIRECTORY, (0, 0), &[]);
+    }
+
+    /// A file to be read.
+    pub fn file(&mut self, name: &str, data: &[u8]) {
+        self.entry(name, FILE, (0, 0), data);
     }
 
     /// A program or script.

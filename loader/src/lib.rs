@@ -49,9 +49,10 @@ mod refusal;
 mod request;
 
 pub use firmware::firmware;
+pub use linux::is_linux_32;
 pub use memory::{MemoryKind, MemoryMap, MemoryRegion};
 pub use plan::{Handed, Kind, Place, Plan, Rom, Start, Symbol};
-pub use program::is_linux_program;
+pub use program::{LinuxProgram, linux_program};
 pub use refusal::{Cause, Refusal};
 pub use request::{Boot, BootParseError, Module, RawMode, Request};
 

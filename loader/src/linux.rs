@@ -30,6 +30,7 @@ mod at {
     pub const ALIGNMENT: usize = 0x230;
     pub const RELOCATABLE: usize = 0x234;
     pub const COMMAND_LINE_SIZE: usize = 0x238;
+    pub const XLOADFLAGS: usize = 0x236;
     pub const PREFERRED: usize = 0x258;
     pub const INIT_SIZE: usize = 0x260;
 }
@@ -60,6 +61,8 @@ const WITH_COMMAND_LINE_SIZE: u16 = 0x0206;
 const WITH_INIT_SIZE: u16 = 0x020a;
 /// LOADED_HIGH: the protected-mode part goes above 1 MiB.
 const LOADED_HIGH: u8 = 1;
+/// XLF_KERNEL_64: a 64-bit kernel, with an entry for 64-bit loaders.
+const XLF_KERNEL_64: u16 = 1;
 /// A loader without a number of its own.
 const UNKNOWN_LOADER: u8 = 0xff;
 const ONE_MIB: u64 = 0x10_0000;
@@ -72,6 +75,11 @@ const GDT: [u64; 4] = [0, 0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 /// Whether the setup header is there: "HdrS" at 202h behind the boot sector's signature.
 pub(crate) fn is_linux(image: &[u8]) -> bool {
     u16_at(image, at::SIGNATURE) == Some(0xaa55) && image.get(at::MAGIC..at::MAGIC + 4) == Some(MAGIC)
+}
+
+/// Whether an image is a Linux kernel for 32-bit processors: one with a setup header that does not say XLF_KERNEL_64.
+pub fn is_linux_32(image: &[u8]) -> bool {
+    is_linux(image) && u16_at(image, at::XLOADFLAGS).is_some_and(|flags| flags & XLF_KERNEL_64 == 0)
 }
 
 struct Header<'i> {

@@ -4,6 +4,7 @@ pub mod firmware;
 pub mod known;
 pub mod linux;
 pub mod metamorphic;
+pub mod programs;
 pub mod walks;
 
 use std::path::PathBuf;

@@ -10,6 +10,7 @@ mod drive;
 mod explain;
 mod keys;
 mod options;
+mod program;
 mod run;
 mod say;
 mod screenshot;

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ Examples:
       write down every translation
   pagewalk run vmlinuz --initrd initrd.img --append console=ttyS0
       boot Linux
+  pagewalk run ./a.out -- one two
+      run a statically linked program for 32-bit Linux under the kernel in /boot
   pagewalk run --cdrom debian.iso --screenshot screen.png
       boot a disc or a --disk from SeaBIOS on, and take a picture at the end
   pagewalk walk kernel.elf --at main 0xc0000000
@@ -33,7 +36,7 @@ Examples:
   pagewalk both kernel.elf
       run it here and in QEMU, and compare text, exit status and memory
 
-Exit status of run:
+Exit status of run: that of the Linux program, 128+N if signal N ended it; and of kernels
   2v+1  the guest wrote v to port F4h
   0     power-off, or a halt for good
   122   a snapshot that is damaged or none
@@ -117,7 +120,7 @@ pub struct MachineOptions {
 }
 
 /// What says what the machine is, and so can't be said of one that a snapshot holds.
-const MACHINE: [&str; 15] = [
+const MACHINE: [&str; 19] = [
     "image",
     "bios",
     "vga_bios",
@@ -133,17 +136,42 @@ const MACHINE: [&str; 15] = [
     "cdrom",
     "tlb",
     "ns_per_instruction",
+    "kernel",
+    "env",
+    "file",
+    "arguments",
 ];
+
+/// What a Linux program runs under, and what it is given.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Linux programs")]
+pub struct ProgramOptions {
+    /// The 32-bit Linux kernel that the image, a statically linked program, runs under; the newest one in /boot if the image says that it
+    /// is such a program. Its standard input (read to the end first, unless it is the terminal), output and exit status are passed on
+    #[arg(long, value_name = "FILE", conflicts_with = "boot")]
+    pub kernel: Option<PathBuf>,
+    /// A variable of the program's environment; may be given several times. Without it there are PATH, HOME and, on a terminal, TERM
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// A file that the program finds at PATH, or where it is here; may be given several times
+    #[arg(long, value_name = "FILE[=PATH]")]
+    pub file: Vec<String>,
+    /// The program's arguments
+    #[arg(last = true, value_name = "ARGUMENT", conflicts_with = "boot")]
+    pub arguments: Vec<OsString>,
+}
 
 /// `pagewalk run`.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Kernel image: Linux, Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not. Without one the firmware boots
-    /// from --disk or --cdrom
+    /// Kernel image: Linux, Multiboot 1 or 2, PVH, ELF32, boot sector or flat binary, gzipped or not; or a statically linked program for
+    /// 32-bit Linux. Without one the firmware boots from --disk or --cdrom
     #[arg(required_unless_present_any = ["bios", "disk", "cdrom", "load"])]
     pub image: Option<PathBuf>,
     #[command(flatten)]
     pub machine: MachineOptions,
+    #[command(flatten)]
+    pub program: ProgramOptions,
     /// Go on from a snapshot; the machine and its disks are what they were, so options that say otherwise are refused
     #[arg(long, value_name = "FILE", conflicts_with_all = MACHINE)]
     pub load: Option<PathBuf>,

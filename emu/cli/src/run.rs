@@ -10,6 +10,7 @@ use pagewalk_lens::trace::Sink;
 use pagewalk_lens::{Filter, Lens, Trace};
 use pagewalk_pc::machine::Machine;
 use pagewalk_pc::snapshot;
+use pagewalk_x86::bus::Request;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::observe::Observer;
 
@@ -17,19 +18,27 @@ use crate::console::{Console, terminal};
 use crate::drive::{Driver, End, Limits};
 use crate::explain;
 use crate::options::{DisplayOn, Run, TraceFormat};
+use crate::program;
 use crate::say::say;
 use crate::screenshot;
 use crate::setup::Setup;
-use crate::status::{DONE, INTERRUPTED, LIMIT, Status};
+use crate::status::{DONE, INTERRUPTED, LIMIT, NO_PROGRAM, Status};
+
+/// How many lines of a kernel that gave up are shown.
+const LAST_MESSAGES: usize = 12;
 
 /// Runs the command.
 pub fn run(options: &Run) -> Result<Status> {
-    let setup = match &options.load {
-        Some(snapshot) => Setup::loaded(snapshot),
-        None => Setup::new(options.image.as_deref(), &options.machine)?,
+    let program = program::given(options)?;
+    let setup = match (&options.load, &program) {
+        (Some(snapshot), _) => Setup::loaded(snapshot),
+        (None, Some((given, _))) => Setup::put_together(Some(given), &options.machine)?,
+        (None, None) => Setup::new(options.image.as_deref(), &options.machine)?,
     };
-    for note in &setup.plan.notes {
-        say!("{note}");
+    if program.is_none() {
+        for note in &setup.plan.notes {
+            say!("{note}");
+        }
     }
     let time = match options.timeout {
         Some(seconds) => Some(
@@ -39,7 +48,10 @@ pub fn run(options: &Run) -> Result<Status> {
         None => None,
     };
     let limits = Limits { instructions: options.max_instructions, time };
-    let mut console = Console::new(options)?;
+    let mut console = match &program {
+        Some((given, streams)) => Console::of_program(*streams, &given.name, options.trace.is_empty())?,
+        None => Console::new(options)?,
+    };
     if options.trace.is_empty() {
         // nobody looks: the machine is compiled without observers
         finish(options, &setup, setup.machine(())?, &mut console, limits, |_| Ok(()))
@@ -95,7 +107,12 @@ fn finish<O: Observer>(
     let closed = close(&mut machine);
     let status = end.and_then(|end| {
         closed?;
-        tell(options, setup, &machine, &end, busy)
+        let status = tell(options, setup, &machine, &end, busy)?;
+        Ok(console
+            .is_of_program()
+            .then(|| of_program(&end, &console.kernel_messages()))
+            .flatten()
+            .unwrap_or(status))
     });
     // last, since what is told may be found by running again from the file that this one replaces
     if let Some(path) = &options.save {
@@ -187,6 +204,23 @@ fn tell<O: Observer>(
     Ok(status)
 }
 
+/// The status where a Linux program is run, if it isn't that of any machine.
+fn of_program(end: &End, messages: &str) -> Option<Status> {
+    match end {
+        // what a status holds
+        End::Stopped(Stop::Request(Request::Exit(value))) => Some(Status(*value as u8)),
+        End::Stopped(Stop::Request(Request::Reset) | Stop::Shutdown(_)) => {
+            say!("the kernel gave up before the program ended; what it said last:");
+            let lines: Vec<&str> = messages.lines().collect();
+            for line in &lines[lines.len().saturating_sub(LAST_MESSAGES)..] {
+                say!("  {line}");
+            }
+            Some(NO_PROGRAM)
+        }
+        _ => None,
+    }
+}
+
 fn report(stop: &Stop, setup: &Setup, retired: u64, eip: u32) {
     match stop {
         Stop::Limit => say!("stopped after {retired} instructions, the limit of --max-instructions"),
@@ -206,7 +240,7 @@ fn report(stop: &Stop, setup: &Setup, retired: u64, eip: u32) {
             );
         }
         Stop::Shutdown(_) => say!("triple fault after {retired} instructions: the processor shut down"),
-        Stop::Request(pagewalk_x86::bus::Request::Reset) => say!("the guest reset the machine"),
+        Stop::Request(Request::Reset) => say!("the guest reset the machine"),
         _ => {}
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use pagewalk_loader::{Handed, Kind, Module, Plan, Request, Start};
+use pagewalk_loader::{Boot, Handed, Kind, Module, Plan, Request, Start};
 use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::disk::{Disk, Writes};
 use pagewalk_pc::fw_cfg::File;
@@ -27,6 +27,22 @@ pub struct Setup {
     source: Source,
 }
 
+/// An image and what goes with it.
+pub struct Given {
+    /// What it is called.
+    pub name: String,
+    /// Its bytes.
+    pub image: Vec<u8>,
+    /// How it is booted.
+    pub boot: Boot,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// Name, bytes and arguments of each module.
+    pub modules: Vec<(String, Vec<u8>, String)>,
+    /// How many serial ports the board has.
+    pub serial_ports: usize,
+}
+
 /// Where machines come from.
 enum Source {
     /// They are put together.
@@ -38,6 +54,28 @@ enum Source {
 impl Setup {
     /// Reads the image and the files that the options name.
     pub fn new(image: Option<&Path>, options: &MachineOptions) -> Result<Setup> {
+        let Some(image) = image else { return Setup::put_together(None, options) };
+        let mut modules = Vec::new();
+        for module in &options.module {
+            let (file, args) = module.split_once('=').unwrap_or((module, ""));
+            modules.push((file.to_string(), read(Path::new(file))?, args.to_string()));
+        }
+        if let Some(file) = &options.initrd {
+            modules.push((name(file), read(file)?, String::new()));
+        }
+        let given = Given {
+            name: name(image),
+            image: read(image)?,
+            boot: options.boot,
+            command_line: options.append.clone(),
+            modules,
+            serial_ports: 1,
+        };
+        Setup::put_together(Some(&given), options)
+    }
+
+    /// Makes the plan and the board for what is at hand.
+    pub fn put_together(given: Option<&Given>, options: &MachineOptions) -> Result<Setup> {
         let writes = if options.write_through { Writes::Through } else { Writes::Overlay };
         let disks = options.disk.iter().map(|path| Disk::open(path, writes)).collect::<Result<_, _>>()?;
         let cdrom = match &options.cdrom {
@@ -45,30 +83,17 @@ impl Setup {
             None => None,
         };
         let mut config = Config { memory: options.memory, disks, cdrom, ..Config::default() };
-        let plan = match image {
-            Some(image) => {
+        let plan = match given {
+            Some(given) => {
+                config.serial_ports = given.serial_ports;
                 let board = Board::new(config.clone())?;
-                let bytes = read(image)?;
-                let mut modules = Vec::new();
-                for module in &options.module {
-                    let (file, args) = module.split_once('=').unwrap_or((module, ""));
-                    modules.push((file, read(Path::new(file))?, args));
-                }
-                let initrd = match &options.initrd {
-                    Some(file) => Some((name(file), read(file)?)),
-                    None => None,
-                };
-                let of_initrd = initrd.iter().map(|(file, data)| Module { data, args: "", name: file });
-                let modules: Vec<Module<'_>> = modules
-                    .iter()
-                    .map(|(file, data, args)| Module { data, args, name: file })
-                    .chain(of_initrd)
-                    .collect();
+                let modules: Vec<Module<'_>> =
+                    given.modules.iter().map(|(name, data, args)| Module { data, args, name }).collect();
                 pagewalk_loader::plan(&Request {
-                    image: &bytes,
-                    name: &name(image),
-                    boot: options.boot,
-                    command_line: &options.append,
+                    image: &given.image,
+                    name: &given.name,
+                    boot: given.boot,
+                    command_line: &given.command_line,
                     modules: &modules,
                     memory: memory_map(&board),
                 })?
@@ -91,7 +116,7 @@ impl Setup {
             anyhow::bail!(
                 "the firmware {} would not run: {} starts without one, as {}; leave out --bios, or the image",
                 Quoted(bios.display()),
-                image.map(name).unwrap_or_default(),
+                given.map(|given| given.name.as_str()).unwrap_or_default(),
                 plan.kind
             );
         }
@@ -175,11 +200,13 @@ fn firmware(options: &MachineOptions) -> Result<PathBuf> {
     })
 }
 
-fn name(path: &Path) -> String {
+/// A file as it is called.
+pub fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// A file's bytes.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", Quoted(path.display())))
 }
 

@@ -15,6 +15,8 @@ pub const BAD_SNAPSHOT: Status = Status(122);
 pub const LIMIT: Status = Status(124);
 /// A bad option, image or file.
 pub const BAD_INPUT: Status = Status(125);
+/// A Linux program that its kernel did not come to, or not to the end of.
+pub const NO_PROGRAM: Status = Status(125);
 /// Triple fault.
 pub const TRIPLE_FAULT: Status = Status(126);
 /// An instruction that is not implemented.

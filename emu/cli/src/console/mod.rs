@@ -12,15 +12,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
 use pagewalk_pc::board::Input;
 use pagewalk_pc::machine::Machine;
 use pagewalk_x86::observe::Observer;
 
 use crate::display::Display;
 use crate::options::{DisplayOn, Run, Serial};
+use crate::program::Streams;
 use crate::say::say;
 use escape::{Command, Escape, Pressed};
 use terminal::{LineEnds, Terminal, Use};
+
+/// How much of what a Linux program's kernel says is kept.
+const MESSAGES: usize = 1 << 14;
 
 /// The host's end of COM1.
 pub struct Console {
@@ -34,6 +39,10 @@ pub struct Console {
     waiting: Vec<u8>,
     face: Face,
     commands: VecDeque<Command>,
+    /// Where a Linux program runs, what its kernel says on COM2, as far back as is kept.
+    kernel: Option<Vec<u8>>,
+    /// Shown until the program says something.
+    progress: Option<ProgressBar>,
     /// After which file pictures made on a key are named.
     pub pictures: Option<PathBuf>,
     /// Whether somebody sits at the other end, so that waiting for input makes sense.
@@ -84,12 +93,57 @@ impl Console {
             console.interactive = std::io::stdin().is_terminal();
             if console.interactive && std::io::stdout().is_terminal() {
                 say!("this terminal is the guest's serial port; Ctrl-A h for help, Ctrl-A x to leave");
-                let (escape, line_ends) = Default::default();
-                console.face = Face::Serial(Raw { escape, line_ends, _terminal: Terminal::take(Use::Raw)? });
+                console.take_terminal()?;
             }
             console.input = Some(read_stdin());
         }
         Ok(console)
+    }
+
+    /// The console of a Linux program: its terminal is COM1, its pipes are the debug console and the firmware's (see
+    /// testbins/linux/init.c).
+    pub fn of_program(streams: Streams, kernel: &str, progress: bool) -> Result<Console> {
+        let mut console = Console { kernel: Some(Vec::new()), ..Console::closed_up() };
+        if streams.output {
+            console.out = Some(Box::new(std::io::stdout()));
+        } else {
+            console.debug = Some(Box::new(std::io::stdout()));
+        }
+        if !streams.errors {
+            console.firmware = Some(Box::new(std::io::stderr()));
+        } else if !streams.output {
+            console.out = Some(Box::new(terminal::stderr()));
+        }
+        if streams.input {
+            console.take_terminal()?;
+            console.input = Some(read_stdin());
+        }
+        if streams.errors && progress {
+            let kernel = kernel.to_string();
+            let bar =
+                ProgressBar::new_spinner().with_message(format!("{kernel} is starting; Ctrl-A x leaves"));
+            bar.enable_steady_tick(Duration::from_millis(100));
+            console.progress = Some(bar);
+        }
+        Ok(console)
+    }
+
+    /// Whether there is a Linux program.
+    pub fn is_of_program(&self) -> bool {
+        self.kernel.is_some()
+    }
+
+    /// What the program's kernel said last.
+    pub fn kernel_messages(&self) -> String {
+        String::from_utf8_lossy(self.kernel.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    /// Makes the terminal the far end of COM1.
+    fn take_terminal(&mut self) -> Result<()> {
+        let (escape, line_ends) = Default::default();
+        self.interactive = true;
+        self.face = Face::Serial(Raw { escape, line_ends, _terminal: Terminal::take(Use::Raw)? });
+        Ok(())
     }
 
     /// A console that shows nothing and gives no input.
@@ -100,6 +154,8 @@ impl Console {
             firmware: None,
             input: None,
             waiting: Vec::new(),
+            kernel: None,
+            progress: None,
             face: Face::Nobody,
             commands: VecDeque::new(),
             pictures: None,
@@ -121,12 +177,19 @@ impl Console {
             raw.line_ends.convert(&sent, &mut serial);
         }
         let bus = &mut machine.processor.cpu.bus;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.extend(bus.take_serial_output(1));
+            kernel.drain(..kernel.len().saturating_sub(MESSAGES));
+        }
         for (bytes, out, what) in [
             (serial, &mut self.out, "the serial output"),
             (bus.take_debug_output(), &mut self.debug, "the debug console"),
             (bus.take_firmware_messages(), &mut self.firmware, "the firmware's messages"),
         ] {
             let Some(out) = out.as_mut().filter(|_| !bytes.is_empty()) else { continue };
+            if let Some(progress) = self.progress.take() {
+                progress.finish_and_clear();
+            }
             match out.write_all(&bytes).and_then(|()| out.flush()) {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => self.closed = true,
                 result => result.with_context(|| format!("cannot write {what}"))?,
@@ -243,6 +306,9 @@ impl Console {
 
     /// Gives the terminal back; nothing comes in from now on.
     pub fn close(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish_and_clear();
+        }
         self.face = Face::Nobody;
     }
 

@@ -21,6 +21,7 @@ need() { # COMMAND PACKAGE
 }
 missing=()
 need gcc gcc
+echo 'int main(void) { return 0; }' | gcc -m32 -static -x c -o /dev/null - 2>/dev/null || missing+=(gcc-multilib)
 need qemu-system-i386 qemu-system-x86
 need xorriso xorriso
 need mformat mtools

@@ -13,7 +13,7 @@
 typedef unsigned int u32;
 
 enum { EXIT = 1, FORK = 2, READ = 3, WRITE = 4, OPEN = 5, CLOSE = 6, WAITPID = 7, EXECVE = 11, CHDIR = 12, MOUNT = 21, MKDIR = 39,
-       PIPE = 42, IOCTL = 54, FCNTL = 55, DUP2 = 63, SETSID = 66, SETHOSTNAME = 74, SOCKETCALL = 102, IOPL = 110, POLL = 168 };
+       PIPE = 42, IOCTL = 54, FCNTL = 55, DUP2 = 63, SETSID = 66, SETHOSTNAME = 74, SYMLINK = 83, SOCKETCALL = 102, IOPL = 110, POLL = 168 };
 enum { O_RDONLY = 0, O_RDWR = 2, O_NOCTTY = 0400, O_NONBLOCK = 04000, F_SETFL = 4, WNOHANG = 1, POLLIN = 1 };
 enum { TCGETS = 0x5401, TCSETS = 0x5402, TCSBRK = 0x5409, TIOCSCTTY = 0x540e, TIOCSWINSZ = 0x5414, SIOCSIFFLAGS = 0x8914 };
 enum { SPEED_MASK = 010017, B115200 = 010002 };
@@ -52,6 +52,11 @@ static void mount(const char *kind, const char *folder)
 {
     call(MKDIR, (long)folder, 01777, 0, 0, 0);
     call(MOUNT, (long)kind, (long)folder, (long)kind, 0, 0);
+}
+
+static void link(const char *to, const char *path)
+{
+    call(SYMLINK, (long)to, (long)path, 0, 0, 0);
 }
 
 // Reads a file of strings and lists them.
@@ -154,6 +159,10 @@ __attribute__((noreturn, used)) void run(void)
     mount("proc", "/proc");
     mount("sysfs", "/sys");
     mount("devtmpfs", "/dev");
+    link("/proc/self/fd", "/dev/fd");
+    link("/proc/self/fd/0", "/dev/stdin");
+    link("/proc/self/fd/1", "/dev/stdout");
+    link("/proc/self/fd/2", "/dev/stderr");
     mount("devpts", "/dev/pts");
     mount("tmpfs", "/dev/shm");
     call(SETHOSTNAME, (long)"pagewalk", 8, 0, 0, 0);

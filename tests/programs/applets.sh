@@ -7,7 +7,7 @@ seq 1 5000 | sort -r | head -n 3
 seq 1 300 | sort -n -k1,1 -r | tail -n 2
 for i in 5 3 9 1 7; do echo "$i x$i"; done | sort | sed 's/x\([0-9]\)/<\1>/' | tr '<>' '[]' | cut -d' ' -f2 | paste -s -d, -
 dd if=/dev/zero bs=4096 count=64 2>/dev/null | tr '\0' 'a' > block
-md5sum block; sha1sum block; sha256sum block; sha512sum block; cksum block; crc32 block
+md5sum block; sha1sum block; sha256sum block; sha512sum block; crc32 block
 gzip -c block > block.gz; gunzip -c block.gz | cmp - block && echo "gzip: the same"
 bzip2 -c block > block.bz2; bunzip2 -c block.bz2 | cmp - block && echo "bzip2: the same"
 mkdir -p tree/a/b tree/c; echo one > tree/a/one; echo two > tree/a/b/two; echo three > tree/c/three; ln -s a/one tree/link
@@ -20,7 +20,7 @@ printf '%5d|%-5s|%x|%o|%e\n' 42 ab 255 8 3.14159
 printf 'one\ntwo\nthree\n' | grep -n 't' ; printf 'a b c\n' | wc
 echo hello | od -c; echo hello | hexdump -C; echo hello | xxd; echo hello | base64; echo aGVsbG8K | base64 -d; echo hello | uuencode x
 printf 'b\nb\na\n' | uniq -c; printf '1\n2\n3\n' | tac; echo abc | rev; printf 'a\tb\n' | expand; seq 3 | nl
-printf '1 a\n2 b\n' > left; printf '1 x\n2 y\n' > right; comm left right; diff left right; join left right 2>/dev/null
+printf '1 a\n2 b\n' > left; printf '1 x\n2 y\n' > right; diff left right; join left right 2>/dev/null
 date -u -d @1234567890 '+%Y-%m-%d %H:%M:%S'
 cal 2 2009
 factor 1234567 600851475143

@@ -49,11 +49,11 @@ pub fn pagewalk() -> &'static Path {
     })
 }
 
-/// Builds one of `tests/programs`.
+/// Builds one of `tests/programs`; the options say how it is linked.
 pub fn compiled(source: &str, options: &[&str], folder: &Path) -> PathBuf {
     let program = folder.join(source.trim_end_matches(".c"));
     let status = Command::new("gcc")
-        .args(["-m32", "-static", "-O2", "-Wall", "-pthread", "-D_GNU_SOURCE", "-o"])
+        .args(["-m32", "-O2", "-Wall", "-pthread", "-D_GNU_SOURCE", "-o"])
         .arg(&program)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(source))
         .args(options)
@@ -64,10 +64,10 @@ pub fn compiled(source: &str, options: &[&str], folder: &Path) -> PathBuf {
     program
 }
 
-/// Runs a program natively.
+/// Runs a program natively, where it finds no others.
 pub fn natively(program: &Path, arguments: &[&str], input: &[u8]) -> Ended {
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin").env("HOME", "/root");
+    command.args(arguments).env_clear().env("PATH", "/nowhere").env("HOME", "/root");
     ended(command, input)
 }
 

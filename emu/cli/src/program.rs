@@ -237,7 +237,8 @@ fn archive(options: &Run, file: &Path, image: &[u8], streams: Streams) -> Result
         }
     }
     if streams.terminal() {
-        let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
+        let (columns, rows) =
+            crossterm::terminal::size().ok().filter(|size| *size != (0, 0)).unwrap_or((80, 24));
         tree.file("pagewalk/window", &[rows, columns, 0, 0].map(u16::to_le_bytes).concat());
     }
     if tree.size > options.machine.memory {

@@ -24,7 +24,7 @@ use crate::screenshot;
 use crate::setup::Setup;
 use crate::status::{DONE, INTERRUPTED, LIMIT, NO_PROGRAM, Status};
 
-/// How many lines of a kernel that gave up are shown.
+/// How many lines of what a kernel said when it gave up are shown.
 const LAST_MESSAGES: usize = 12;
 
 /// Runs the command.
@@ -210,9 +210,11 @@ fn of_program(end: &End, messages: &str) -> Option<Status> {
         // what a status holds
         End::Stopped(Stop::Request(Request::Exit(value))) => Some(Status(*value as u8)),
         End::Stopped(Stop::Request(Request::Reset) | Stop::Shutdown(_)) => {
-            say!("the kernel gave up before the program ended; what it said last:");
+            say!("the kernel gave up before the program ended:");
             let lines: Vec<&str> = messages.lines().collect();
-            for line in &lines[lines.len().saturating_sub(LAST_MESSAGES)..] {
+            let panic = lines.iter().position(|line| line.contains("Kernel panic"));
+            let first = panic.unwrap_or(lines.len().saturating_sub(LAST_MESSAGES));
+            for line in lines[first..].iter().take(LAST_MESSAGES) {
                 say!("  {line}");
             }
             Some(NO_PROGRAM)

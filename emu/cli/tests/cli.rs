@@ -305,3 +305,31 @@ fn a_disk_is_read_and_its_file_is_left_alone() {
         (&[0x11; 512][..], &[0; 512][..], &[0x11; 1024][..])
     );
 }
+
+#[test]
+fn what_is_wrong_about_a_linux_program_is_told_in_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, kernel) = (folder.path().join("text"), folder.path().join("kernel"));
+    std::fs::write(&text, "#!/bin/sh\n").unwrap();
+    std::fs::write(&kernel, [0xf4; 2048]).unwrap();
+    let story = folder.path().join("story");
+    std::fs::write(&story, pagewalk_testbins::STORY.image).unwrap();
+    let file = |path: &std::path::Path| path.to_str().unwrap().to_string();
+    let (text, kernel, story) = (file(&text), file(&kernel), file(&story));
+    for (args, wanted) in [
+        (vec![&text, "--", "x"], "is no program for 32-bit Linux"),
+        (vec![&text, "--env", "A=b"], "are for Linux programs"),
+        (vec![&story, "--kernel", &kernel], "is no kernel for 32-bit processors"),
+        (vec![&story, "--kernel", "/none"], "cannot read '/none'"),
+        (vec![&story, "--kernel", &kernel, "--serial", "none"], "--serial is for kernels"),
+        (vec![&story, "--kernel", &kernel, "--initrd", &text], "--initrd is for kernels"),
+        (vec![&story, "--kernel", &kernel, "--boot", "elf"], "cannot be used with"),
+    ] {
+        let mut all = vec!["run"];
+        all.extend(&args);
+        let output = pagewalk(&all);
+        let told = errors(&output);
+        assert_eq!(status(&output), 125, "{args:?}: {told}");
+        assert!(told.contains(wanted), "{args:?}: {told}");
+    }
+}

@@ -2,14 +2,15 @@
 //! each of its instructions comes to cross a page's end.
 //!
 //! Its code segment cannot be read, and no data segment reaches it, the descriptor tables or the page tables; it runs
-//! outside of ring 0, and every handler only returns. What may differ is what fetches do: their TLB counters.
+//! outside of ring 0, and every handler only returns. What may differ is what fetches do: their TLB counters. The processor
+//! is one without CLFLUSH, which translates what can only be executed as if it read it.
 
 use pagewalk_x86::bus::Bus;
 use pagewalk_x86::control::*;
 use pagewalk_x86::cpu::State;
 use pagewalk_x86::flags;
 use pagewalk_x86::mmu::tlb::Geometry;
-use pagewalk_x86::model::MAX;
+use pagewalk_x86::model::{self, MAX, Model};
 use pagewalk_x86::random::Random;
 use pagewalk_x86::regs::ESP;
 use pagewalk_x86::segment::{CS, Descriptor, Segment, TableRegister};
@@ -32,6 +33,14 @@ pub struct Places {
     /// Distances from where it is run first.
     shifts: Vec<u32>,
 }
+
+/// As [`MAX`], without CLFLUSH and its kin.
+const PROCESSOR: Model = Model {
+    features: MAX
+        .features
+        .difference(model::Features::CLFSH.union(model::Features::CLFLUSHOPT).union(model::Features::CLWB)),
+    ..MAX
+};
 
 /// Selectors.
 const CODE_SELECTOR: u16 = 0x0b;
@@ -113,7 +122,7 @@ impl Places {
         image.0.copy_within(CODE as usize..(CODE + BYTES) as usize, (CODE + shift) as usize);
         self.tables(&mut image, CODE + shift, narrow, &mut random(purpose::TABLES));
 
-        let mut state = State::reset(&MAX);
+        let mut state = State::reset(&PROCESSOR);
         state.gdtr = TableRegister { base: GDT, limit: 0x2f };
         state.idtr = TableRegister { base: IDT, limit: 0x7ff };
         state.cr0 = CR0_PE | CR0_ET;
@@ -143,14 +152,14 @@ impl Places {
         if features.has(Feature::Trap) {
             value |= flags::TF;
         }
-        state.flags.set(value, MAX.flags_mask());
+        state.flags.set(value, PROCESSOR.flags_mask());
         let mut events = super::state::events(features, &mut random(purpose::EVENTS));
         // (after a reset it runs in real mode, where it sees all of memory)
         events.retain(|(_, event)| *event != Event::Reset);
         Plan {
             memory: image.0,
             state,
-            model: MAX,
+            model: PROCESSOR,
             geometry: Geometry::default(),
             prefill: Vec::new(),
             stale: Vec::new(),

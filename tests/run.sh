@@ -78,6 +78,7 @@ fetch isolinux usr/lib/ISOLINUX/isolinux.bin isolinux.bin
 for module in ldlinux libutil libcom32; do
     fetch syslinux-common usr/lib/syslinux/modules/bios/$module.c32 $module.c32
 done
+fetch syslinux-common usr/lib/syslinux/memdisk memdisk
 fetch ipxe boot/ipxe.lkrn ipxe.lkrn
 fetch_linux linux-image-686:i386 vmlinuz-686
 fetch_linux linux-image-686-pae:i386 vmlinuz-686-pae

@@ -1,13 +1,13 @@
 //! From the reset vector on, in real mode: Debian's SeaBIOS, and the boot loaders that it starts from discs, disks and ROMs.
 
-use pagewalk_loader::{Boot, Request};
+use pagewalk_loader::{Boot, Module, Request};
 use pagewalk_pc::board::{Board, Config, Input};
 use pagewalk_pc::disk::Disk;
-use pagewalk_pc::machine::memory_map;
+use pagewalk_pc::machine::{Machine, memory_map};
 use pagewalk_testbins::STORY;
 use pagewalk_tests::fetched;
 use pagewalk_tests::firmware::{Disc, Drives, Image, machine, screen};
-use pagewalk_tests::linux::{Console, SHELL, ramdisk};
+use pagewalk_tests::linux::{Console, SHELL, Talk, ramdisk};
 use pagewalk_x86::bus;
 use pagewalk_x86::fault::Stop;
 
@@ -83,30 +83,66 @@ fn without_a_disk_the_firmware_says_so_and_tries_again() {
     panic!("{}", screen(&talk));
 }
 
-#[test]
-fn ipxe_reaches_its_prompt_by_linuxs_real_mode_entry() {
-    let image = std::fs::read(fetched("ipxe.lkrn").unwrap()).unwrap();
+/// A machine that boots an image of Debian's by Linux's real-mode entry, on the firmware.
+fn real_mode(name: &str, modules: &[Module<'_>]) -> Talk<Machine<()>> {
+    let image = std::fs::read(fetched(name).unwrap()).unwrap();
     let board = Board::new(Config::default()).unwrap();
     let plan = pagewalk_loader::plan(&Request {
         image: &image,
-        name: "ipxe.lkrn",
+        name,
         boot: Boot::Auto,
         command_line: "",
-        modules: &[],
+        modules,
         memory: memory_map(&board),
     });
-    let mut talk = machine(Drives::default(), Some(plan.unwrap()));
-    let mut wait = |wanted: &str| {
-        let mut bytes = Vec::new();
-        for _ in 0..2000 {
-            if screen(&talk).contains(wanted) {
-                return talk.console.give(Input::Keys(vec![0x1d, 0x30, 0xb0, 0x9d]));
-            }
-            talk.console.go_on(&mut bytes).unwrap();
+    machine(Drives::default(), Some(plan.unwrap()))
+}
+
+/// Runs until this is on the screen.
+fn wait_for(talk: &mut Talk<Machine<()>>, wanted: &str) {
+    let mut bytes = Vec::new();
+    for _ in 0..2000 {
+        if screen(talk).contains(wanted) {
+            return;
         }
-        panic!("no '{wanted}' on the screen:\n{}", screen(&talk));
-    };
+        talk.console.go_on(&mut bytes).unwrap();
+    }
+    panic!("no '{wanted}' on the screen:\n{}", screen(talk));
+}
+
+#[test]
+fn ipxe_reaches_its_prompt_by_linuxs_real_mode_entry() {
+    let mut talk = real_mode("ipxe.lkrn", &[]);
+    wait_for(&mut talk, "Press Ctrl-B for the iPXE command line");
     // Control and B, pressed and released
-    wait("Press Ctrl-B for the iPXE command line");
-    wait("\niPXE>");
+    talk.console.give(Input::Keys(vec![0x1d, 0x30, 0xb0, 0x9d]));
+    wait_for(&mut talk, "\niPXE>");
+}
+
+#[test]
+fn memdisk_boots_a_floppys_image_from_memory() {
+    let mut floppy = [
+        &[0xea, 0x05, 0x7c, 0, 0][..],                                    // jmp 0:7c05
+        &[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0], // xor ax, ax; mov ds, ax; mov es, ax; mov ss, ax
+        &[0xbc, 0, 0x7c],                                  // mov sp, 7c00h
+        &[0xb8, 1, 2, 0xbb, 0, 0x7e, 0xb9, 2, 0, 0x31, 0xd2, 0xcd, 0x13], // the drive's second sector to 7e00h
+        &[0xbe, 0, 0x7e, 0xbb, 7, 0],                                     // mov si, 7e00h; mov bx, 7
+        &[0xac, 0x84, 0xc0, 0x74, 6, 0xb4, 0x0e, 0xcd, 0x10, 0xeb, 0xf5], // lodsb, teletype output, until 0
+        &[0xfa, 0xf4],                                                    // cli; hlt
+    ]
+    .concat();
+    floppy.resize(510, 0);
+    floppy.extend(b"\x55\xaathe second sector\0");
+    floppy.resize(1_474_560, 0);
+    let modules = [Module { data: &floppy, args: "", name: "floppy" }];
+    let mut talk = real_mode("memdisk", &modules);
+    let mut bytes = Vec::new();
+    let mut end = Ok(());
+    while end.is_ok() {
+        end = talk.console.go_on(&mut bytes);
+    }
+    assert_eq!(end, Err(Stop::Halted));
+    let screen = screen(&talk);
+    assert!(screen.contains("Disk is fd0, 1440 K, C/H/S = 80/2/18"), "{screen}");
+    assert!(screen.contains("booting...\nthe second sector"), "{screen}");
 }

@@ -1,6 +1,6 @@
 //! Machines that Debian's SeaBIOS starts in real mode, and the discs for them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pagewalk_loader::{Handed, Plan};
@@ -131,8 +131,13 @@ pub struct Image {
 }
 
 impl Image {
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("image.iso")
+    }
+
     /// In a drive. What is written to it stays in memory.
     pub fn open(&self) -> Disk {
-        Disk::open(self.folder.path().join("image.iso"), Writes::Overlay).unwrap()
+        Disk::open(self.path(), Writes::Overlay).unwrap()
     }
 }

@@ -1,5 +1,4 @@
-//! Benchmarks against peers: the same boot sector on each emulator, in turn, timed between two marks that the guest
-//! writes to port E9h; ratios of medians. Needs qemu-system-i386 and Bochs (tests/run.sh --bench installs them).
+//! Plain integer code: a boot sector, timed between two marks that it writes to port E9h.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,17 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-const ROUNDS: usize = 3;
+use crate::{compare, pagewalk_command};
+
 /// Rounds of the guest's own loop; about 14000 instructions each.
 const GUEST_ROUNDS: u32 = 20_000;
 
-struct Peer {
-    name: &'static str,
-    start: fn(&Path) -> Result<Child>,
-    seconds: Vec<f64>,
-}
-
-fn main() -> Result<()> {
+/// Runs it everywhere.
+pub fn run() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/integer.S");
@@ -38,40 +33,22 @@ fn main() -> Result<()> {
     floppy.resize(1_474_560, 0);
     std::fs::write(folder.join("floppy.img"), floppy)?;
 
-    let mut peers = [
-        Peer { name: "pagewalk", start: pagewalk, seconds: Vec::new() },
-        Peer { name: "bochs", start: bochs, seconds: Vec::new() },
-        Peer { name: "qemu-tcg", start: qemu, seconds: Vec::new() },
-    ];
     let mut sums = Vec::new();
-    for round in 1..=ROUNDS {
-        for peer in &mut peers {
-            let (seconds, sum) = timed(peer, folder)?;
-            eprintln!("round {round} {:<10} {seconds:>8.3} s  checksum {sum}", peer.name);
-            peer.seconds.push(seconds);
-            sums.push(sum);
-        }
-    }
+    type Start = fn(&Path) -> Result<Child>;
+    let peers: [(&str, Start); 3] = [("pagewalk", pagewalk), ("bochs", bochs), ("qemu-tcg", qemu)];
+    compare("plain integer code", "seconds between the guest's marks", &peers, |start| {
+        let (seconds, sum) = timed(start(folder)?)?;
+        sums.push(sum);
+        Ok(seconds)
+    })?;
     if sums.iter().any(|sum| *sum != sums[0]) {
         bail!("the peers do not agree on the checksum: {sums:?}");
-    }
-    let median = |seconds: &[f64]| {
-        let mut sorted = seconds.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
-    };
-    let ours = median(&peers[0].seconds);
-    println!("plain integer code, median of {ROUNDS} interleaved rounds");
-    for peer in &peers {
-        let seconds = median(&peer.seconds);
-        println!("  {:<10} {seconds:>8.3} s   pagewalk's speed is {:.2} of it", peer.name, seconds / ours);
     }
     Ok(())
 }
 
 /// Seconds between the guest's marks, and its checksum.
-fn timed(peer: &Peer, folder: &Path) -> Result<(f64, String)> {
-    let mut child = (peer.start)(folder).with_context(|| format!("cannot start {}", peer.name))?;
+fn timed(mut child: Child) -> Result<(f64, String)> {
     let mut out = child.stdout.take().context("no output")?;
     let mut byte = [0];
     let mut recent = Vec::new();
@@ -97,7 +74,7 @@ fn timed(peer: &Peer, folder: &Path) -> Result<(f64, String)> {
     };
     let _ = child.kill();
     let _ = child.wait();
-    result.with_context(|| format!("{} did not finish the benchmark", peer.name))
+    result.context("the benchmark was not finished")
 }
 
 fn spawn(command: &mut Command) -> Result<Child> {
@@ -105,10 +82,8 @@ fn spawn(command: &mut Command) -> Result<Child> {
 }
 
 fn pagewalk(folder: &Path) -> Result<Child> {
-    let binary = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/pagewalk");
-    let binary = std::env::var("PAGEWALK").unwrap_or_else(|_| binary.to_string());
     spawn(
-        Command::new(binary)
+        pagewalk_command()
             .args(["run", "--serial", "none", "--debugcon", "stdio", "--memory", "32M"])
             .arg(folder.join("boot.bin")),
     )

@@ -26,6 +26,8 @@ need qemu-system-i386 qemu-system-x86
 need xorriso xorriso
 need mformat mtools
 need grub-mkrescue grub-common
+need debootstrap debootstrap
+need mke2fs e2fsprogs
 [ -d /usr/lib/grub/i386-pc ] || missing+=(grub-pc-bin)
 [ -e /usr/share/seabios/bios-256k.bin ] || missing+=(seabios)
 if [ "$bench" = yes ]; then
@@ -46,30 +48,46 @@ fi
 # Kernels that nobody here wrote: taken from their packages, never installed, never committed.
 images="$PWD/target/images"
 mkdir -p "$images"
+unpack() { # PACKAGE FOLDER
+    if ! (cd "$2" && apt-get download -q "$1" >/dev/null 2>&1); then
+        as_root dpkg --add-architecture i386
+        as_root apt-get update -q || echo "apt-get update was not complete; going on with what there is" >&2
+        (cd "$2" && apt-get download -q "$1")
+    fi
+    dpkg-deb -x "$2"/*.deb "$2/x"
+}
 fetch() { # PACKAGE PATH-IN-PACKAGE FILE
     [ -s "$images/$3" ] && return
     local work
     work=$(mktemp -d)
-    if ! (cd "$work" && apt-get download -q "$1" >/dev/null 2>&1); then
-        as_root dpkg --add-architecture i386
-        as_root apt-get update -q || echo "apt-get update was not complete; going on with what there is" >&2
-        (cd "$work" && apt-get download -q "$1")
-    fi
-    dpkg-deb -x "$work"/*.deb "$work/x"
+    unpack "$1" "$work"
     cp "$work/x/$2" "$images/$3"
     rm -rf "$work"
 }
-fetch_linux() { # META-PACKAGE FILE: the kernel of the package that it stands for
-    [ -s "$images/$2" ] && return
-    local package
+# What the kernel wants before it can have its root on an IDE disk; the tests sort them by what each says it depends on.
+modules="scsi_common scsi_mod t10-pi crc64 crc64-rocksoft crc-t10dif crct10dif_common crct10dif_generic libata ata_piix sd_mod crc16
+    crc32c_generic mbcache jbd2 ext4"
+fetch_linux() { # META-PACKAGE FLAVOUR: the kernel of the package that it stands for, and modules
+    [ -s "$images/vmlinuz-$2" ] && [ -d "$images/modules-$2" ] && return
+    local package version work module
     package=$(apt-cache depends "$1" 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
     if [ -z "$package" ]; then
         as_root dpkg --add-architecture i386
         as_root apt-get update -q || echo "apt-get update was not complete; going on with what there is" >&2
         package=$(apt-cache depends "$1" | awk '/Depends: linux-image/ { print $2; exit }')
     fi
-    local version=${package#linux-image-}
-    fetch "$package" "boot/vmlinuz-${version%:i386}" "$2"
+    version=${package#linux-image-}
+    version=${version%:i386}
+    work=$(mktemp -d)
+    unpack "$package" "$work"
+    mkdir "$work/modules"
+    for module in $modules; do # not every version has each as a file of its own
+        find "$work/x" -name "$module.ko" -exec cp {} "$work/modules" \;
+    done
+    cp "$work/x/boot/vmlinuz-$version" "$images/vmlinuz-$2"
+    rm -rf "$images/modules-$2"
+    cp -r "$work/modules" "$images/modules-$2"
+    rm -rf "$work"
 }
 fetch gnumach-image-1.8-486:i386 boot/gnumach-1.8-486.gz gnumach.gz
 fetch memtest86+ boot/memtest86+ia32.bin memtest86+ia32.bin
@@ -80,8 +98,9 @@ for module in ldlinux libutil libcom32; do
 done
 fetch syslinux-common usr/lib/syslinux/memdisk memdisk
 fetch ipxe boot/ipxe.lkrn ipxe.lkrn
-fetch_linux linux-image-686:i386 vmlinuz-686
-fetch_linux linux-image-686-pae:i386 vmlinuz-686-pae
+fetch_linux linux-image-686:i386 686
+fetch_linux linux-image-686-pae:i386 686-pae
+[ -s "$images/debian.ext4" ] || as_root tests/debian-disk.sh "$images/debian.ext4"
 
 export PAGEWALK_IMAGES="$images" PAGEWALK_FUZZ="$fuzz"
 cargo build --release --locked

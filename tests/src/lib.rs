@@ -1,5 +1,6 @@
 //! What the whole-machine tests share: machines made from guests, and QEMU beside them.
 
+pub mod debian;
 pub mod firmware;
 pub mod known;
 pub mod linux;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use pagewalk_loader::cpio::Archive;
 use pagewalk_loader::{Module, Request};
 use pagewalk_pc::board::{Board, Config, Input};
+use pagewalk_pc::disk::{Disk, Writes};
 use pagewalk_pc::machine::{Machine, Parts, memory_map};
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::mmu::tlb::Geometry;
@@ -32,7 +33,7 @@ exec sh
 /// An initial RAM disk with busybox, the devices that a shell needs, this first program, and other files.
 pub fn ramdisk(init: &str, programs: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = Archive::default();
-    for folder in ["bin", "dev", "proc", "tmp", "mnt"] {
+    for folder in ["bin", "dev", "proc", "tmp", "mnt", "modules"] {
         archive.folder(folder);
     }
     archive.device("dev/console", 5, 1);
@@ -60,12 +61,21 @@ pub struct Start {
     pub ps_per_instruction: u64,
     /// Initial RAM disk.
     pub ramdisk: Vec<u8>,
+    /// The image of an IDE disk. What is written goes to the file.
+    pub disk: Option<PathBuf>,
 }
 
 impl Start {
     /// A shell under this kernel, on the largest processor.
     pub fn shell(kernel: &'static str, options: &'static str) -> Start {
-        Start { kernel, options, model: model::MAX, ps_per_instruction: 1000, ramdisk: ramdisk(SHELL, &[]) }
+        Start {
+            kernel,
+            options,
+            model: model::MAX,
+            ps_per_instruction: 1000,
+            ramdisk: ramdisk(SHELL, &[]),
+            disk: None,
+        }
     }
 
     fn command_line(&self) -> String {
@@ -75,7 +85,8 @@ impl Start {
     /// Here, with 128 MiB.
     pub fn here(&self) -> Talk<Machine<()>> {
         let image = std::fs::read(fetched(self.kernel).unwrap()).unwrap();
-        let board = Board::new(Config { memory: 128 << 20, ..Config::default() }).unwrap();
+        let disks = self.disk.iter().map(|path| Disk::open(path, Writes::Through).unwrap()).collect();
+        let board = Board::new(Config { memory: 128 << 20, disks, ..Config::default() }).unwrap();
         let plan = pagewalk_loader::plan(&Request {
             image: &image,
             name: self.kernel,
@@ -98,7 +109,11 @@ impl Start {
         let folder = tempfile::tempdir().unwrap();
         let ramdisk: PathBuf = folder.path().join("initrd");
         std::fs::write(&ramdisk, &self.ramdisk).unwrap();
-        let mut child = Command::new("qemu-system-i386")
+        let mut command = Command::new("qemu-system-i386");
+        if let Some(path) = &self.disk {
+            command.arg("-drive").arg(format!("if=ide,format=raw,file={}", path.display()));
+        }
+        let mut child = command
             .args(["-accel", "tcg", "-m", "128", "-display", "none", "-no-reboot"])
             .args(["-monitor", "none", "-nic", "none", "-serial", "stdio", "-append", &self.command_line()])
             .arg("-kernel")

@@ -13,7 +13,7 @@ use pagewalk_x86::model;
 use tempfile::TempDir;
 
 use crate::fetched;
-use crate::linux::Talk;
+use crate::linux::{Qemu, Talk};
 
 const BIOS: &str = "/usr/share/seabios/bios-256k.bin";
 const VIDEO_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
@@ -139,5 +139,12 @@ impl Image {
     /// In a drive. What is written to it stays in memory.
     pub fn open(&self) -> Disk {
         Disk::open(self.path(), Writes::Overlay).unwrap()
+    }
+
+    /// In the drive of QEMU's machine with the same memory, display, date and serial port, and nothing beside that can be left out.
+    pub fn in_qemu(self) -> Talk<Qemu> {
+        let mut command = Qemu::command();
+        command.args(["-nodefaults", "-vga", "std", "-rtc", "base=2000-01-01", "-cdrom"]).arg(self.path());
+        Talk::new(Qemu::start(command, self.folder))
     }
 }

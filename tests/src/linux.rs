@@ -15,6 +15,7 @@ use pagewalk_pc::machine::{Machine, Parts, memory_map};
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::mmu::tlb::Geometry;
 use pagewalk_x86::model::{self, Model};
+use tempfile::TempDir;
 
 use crate::fetched;
 
@@ -109,33 +110,13 @@ impl Start {
         let folder = tempfile::tempdir().unwrap();
         let ramdisk: PathBuf = folder.path().join("initrd");
         std::fs::write(&ramdisk, &self.ramdisk).unwrap();
-        let mut command = Command::new("qemu-system-i386");
+        let mut command = Qemu::command();
         if let Some(path) = &self.disk {
             command.arg("-drive").arg(format!("if=ide,format=raw,file={}", path.display()));
         }
-        let mut child = command
-            .args(["-accel", "tcg", "-m", "128", "-display", "none", "-no-reboot"])
-            .args(["-monitor", "none", "-nic", "none", "-serial", "stdio", "-append", &self.command_line()])
-            .arg("-kernel")
-            .arg(fetched(self.kernel).unwrap())
-            .arg("-initrd")
-            .arg(&ramdisk)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = child.stdout.take().unwrap();
-        let (sender, text) = channel();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                if sender.send(bytes[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        let input = child.stdin.take().unwrap();
-        Talk::new(Qemu { child, input, text, _folder: folder })
+        command.arg("-kernel").arg(fetched(self.kernel).unwrap());
+        command.arg("-initrd").arg(&ramdisk).args(["-append", &self.command_line()]);
+        Talk::new(Qemu::start(command, folder))
     }
 }
 
@@ -172,7 +153,34 @@ pub struct Qemu {
     child: Child,
     input: ChildStdin,
     text: Receiver<Vec<u8>>,
-    _folder: tempfile::TempDir,
+    _folder: TempDir,
+}
+
+impl Qemu {
+    /// A machine with 128 MiB, its serial line being ours, and no network card.
+    pub fn command() -> Command {
+        let mut command = Command::new("qemu-system-i386");
+        command.args(["-M", "pc", "-accel", "tcg", "-m", "128", "-display", "none", "-no-reboot"]);
+        command.args(["-monitor", "none", "-nic", "none", "-serial", "stdio"]);
+        command
+    }
+
+    /// Starts it; the folder is kept as long as it runs.
+    pub fn start(mut command: Command, folder: TempDir) -> Qemu {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let (sender, text) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                if sender.send(bytes[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let input = child.stdin.take().unwrap();
+        Qemu { child, input, text, _folder: folder }
+    }
 }
 
 impl Console for Qemu {
@@ -217,9 +225,7 @@ impl<C: Console> Talk<C> {
 
     /// Types, once this has been said.
     pub fn answer(&mut self, question: &str, answer: &str) {
-        if let Err(end) = self.until(0, question) {
-            panic!("no '{question}': {end:?}\n{}", self.text());
-        }
+        self.wait(question);
         self.console.type_in(answer);
     }
 
@@ -241,11 +247,16 @@ impl<C: Console> Talk<C> {
         }
     }
 
+    /// Waits until this has been said.
+    pub fn wait(&mut self, wanted: &str) {
+        if let Err(end) = self.until(0, wanted) {
+            panic!("no '{wanted}': {end:?}\n{}", self.text());
+        }
+    }
+
     /// Waits for the shell to come up.
     pub fn prompt(&mut self) {
-        if let Err(end) = self.until(0, PROMPT) {
-            panic!("no prompt: {end:?}\n{}", self.text());
-        }
+        self.wait(PROMPT);
     }
 
     /// Types a command; what it said, without the echo and the next prompt, its lines ended by LF.

@@ -7,6 +7,7 @@ use pagewalk_loader::{Boot, Request};
 use pagewalk_pc::board::{Board, Config};
 use pagewalk_pc::machine::{Machine, Parts, memory_map};
 use pagewalk_tests::fetched;
+use pagewalk_tests::firmware::{Disc, Drives, machine};
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::mmu::tlb::Geometry;
 use pagewalk_x86::model;
@@ -69,6 +70,77 @@ fn gnu_mach_boots_through_its_device_probes_to_its_own_end() {
         let line = format!("biosmem: {start:018x}:{end:018x}, {kind}");
         assert!(text.contains(&line), "no '{line}' in\n{text}");
     }
+}
+
+/// Lines that may differ, by how they begin in QEMU's text and in ours; what of them must still be equal; and why.
+const MAY_DIFFER: &[(&str, fn(&str) -> String, &str)] = &[
+    (
+        "biosmem: 000000000000100000:",
+        without_numbers,
+        "address: QEMU's ACPI tables take 128 KiB below the end of memory",
+    ),
+    ("biosmem: 000000000007", without_numbers, "address: the same"),
+    ("vm_page: page table size: 327", without_numbers, "address: fewer pages, therefore"),
+    ("vm_page: DIRECTMAP: ", without_numbers, "address: fewer pages, therefore"),
+    ("RTC time is 2000-01-01 00:00:", without_numbers, "time: seconds since the start"),
+    ("hd2: ", without_name, "model name: of the CD-ROM drive"),
+    ("intnull(6)", nothing, "no floppy controller here, whose reset asks for an interrupt"),
+    ("FDC 0 is a S82078B", nothing, "no floppy controller here"),
+    ("floppy0: no floppy controllers found", nothing, "no floppy controller here"),
+];
+
+fn without_numbers(line: &str) -> String {
+    let mut text = String::new();
+    for c in line.chars().map(|c| if c.is_ascii_hexdigit() { '#' } else { c }) {
+        if c != '#' || !text.ends_with('#') {
+            text.push(c);
+        }
+    }
+    text
+}
+
+fn without_name(line: &str) -> String {
+    let (device, _) = line.split_once(": ").unwrap_or((line, ""));
+    let (_, kind) = line.split_once(", ").unwrap_or(("", line));
+    format!("{device}: (name), {kind}")
+}
+
+fn nothing(_: &str) -> String {
+    String::new()
+}
+
+/// A console's lines from Mach's first on, as far as they must be equal.
+fn compared(text: &str) -> Vec<String> {
+    let text = text.replace('\r', "");
+    let from = text.find("GNU Mach").unwrap_or_default();
+    let shorten = |line: &str| match MAY_DIFFER.iter().find(|(start, ..)| line.starts_with(start)) {
+        Some((_, shorten, _)) => shorten(line),
+        None => line.to_owned(),
+    };
+    text[from..].lines().map(shorten).filter(|line| !line.is_empty()).collect()
+}
+
+/// Started by SeaBIOS and GRUB from the same disc, so that firmware and loader say the same.
+#[test]
+fn gnu_mach_says_line_for_line_what_it_says_in_qemu() {
+    const GRUB: &str = "multiboot /gnumach.gz console=com0\nboot\n";
+    let disc = || {
+        Disc::default().file("boot/grub/grub.cfg", GRUB.as_bytes()).fetched("gnumach.gz", "gnumach.gz").grub()
+    };
+    const END: &str = "No bootstrap code loaded with the kernel!";
+    let (ours, qemus) = std::thread::scope(|scope| {
+        let qemus = scope.spawn(|| {
+            let mut talk = disc().in_qemu();
+            talk.wait(END);
+            talk.text()
+        });
+        let mut talk = machine(Drives { disks: Vec::new(), cdrom: Some(disc().open()) }, None);
+        talk.wait(END);
+        (talk.text(), qemus.join().unwrap())
+    });
+    let (ours, qemus) = (compared(&ours), compared(&qemus));
+    assert!(ours.len() > 30, "{ours:#?}");
+    assert_eq!(ours, qemus);
 }
 
 #[test]

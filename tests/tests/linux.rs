@@ -1,9 +1,13 @@
 //! Debian's Linux kernels, as they are in their packages: to a shell on the serial console, through a script, and to their end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pagewalk_tests::linux::{Console, Start, Talk};
+use pagewalk_tests::{fresh_seed, number};
 use pagewalk_x86::bus;
 use pagewalk_x86::fault::Stop;
 use pagewalk_x86::model::{self, Model};
+use pagewalk_x86::random::Random;
 
 /// What is typed, and what must come of it. The values are those of the same commands on a Linux host.
 const SCRIPT: &[(&str, &str)] = &[
@@ -117,4 +121,67 @@ fn debians_686_kernel_comes_to_a_shell_on_a_p6() {
 #[test]
 fn debians_686_pae_kernel_comes_to_a_shell_on_a_p4() {
     with_model(model::P4, "vmlinuz-686-pae", "");
+}
+
+/// What a boot of its own is drawn from. The kernel is compiled for processors from the P6 on.
+const KERNELS: [&str; 2] = ["vmlinuz-686", "vmlinuz-686-pae"];
+const MODELS: [Model; 3] = [model::P6, model::P4, model::MAX];
+const OPTIONS: [&str; 12] = [
+    "",
+    "nokaslr",
+    "nolapic noapic acpi=off",
+    "acpi=off",
+    "nolapic",
+    "noapic",
+    "nosmp",
+    "pti=on",
+    "mitigations=off",
+    "nohz=off highres=off",
+    "clocksource=acpi_pm",
+    "notsc",
+];
+
+/// A machine drawn at random, its rate between 0.2 and 100 ns for an instruction, all magnitudes as often.
+fn drawn(random: &mut Random) -> Start {
+    let share = f64::from(random.dword()) / f64::from(u32::MAX);
+    Start {
+        model: random.pick(&MODELS),
+        ps_per_instruction: (200.0 * 500f64.powf(share)).round() as u64,
+        ..Start::shell(random.pick(&KERNELS), random.pick(&OPTIONS))
+    }
+}
+
+/// As many boots as `PAGEWALK_BOOTS` says, two at a time.
+#[test]
+fn linux_boots_at_any_rate_on_any_model_with_any_options() {
+    let (seed, boots) = (fresh_seed(), number("PAGEWALK_BOOTS").unwrap_or(2));
+    let next = AtomicU64::new(0);
+    let boot_all = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= boots {
+                return;
+            }
+            let start = drawn(&mut Random::new(seed.wrapping_add(index)));
+            let name = format!(
+                "PAGEWALK_SEED={:#x}: {} on {} at {} ns, options '{}'",
+                seed.wrapping_add(index),
+                start.kernel,
+                start.model.name,
+                start.ps_per_instruction as f64 / 1000.0,
+                start.options
+            );
+            println!("{name}");
+            let mut talk = start.here();
+            talk.prompt();
+            let instructions = talk.console.processor.cpu.retired;
+            let answer = talk.command("echo $((6 * 7)); seq 1 1000 | sort -r | md5sum");
+            assert_eq!(answer, "42\na1633ac8dd529995ee2b84872e91c9a0  -\n", "{name}\n{}", talk.text());
+            println!("{name}: at the prompt after {} million instructions", instructions / 1_000_000);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(boot_all);
+        boot_all();
+    });
 }

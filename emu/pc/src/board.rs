@@ -10,6 +10,7 @@ use crate::debug_ports::{DebugConsole, DebugExit};
 use crate::device::{PortDevice, Timed, WideData};
 use crate::disk::Disk;
 use crate::firmware;
+use crate::floppy::Floppy;
 use crate::fw_cfg::{Facts, File, FwCfg};
 use crate::interrupts::{Interrupts, SOURCES};
 use crate::keyboard::KeyboardController;
@@ -47,6 +48,7 @@ const ATA_PORTS: [(u16, u16); 2] = [(0x1f0, 0x3f6), (0x170, 0x376)];
 const IRQ_TIMER: u8 = 0;
 const IRQ_KEYBOARD: u8 = 1;
 const IRQ_SERIAL: [u8; 2] = [4, 3];
+const IRQ_FLOPPY: u8 = 6;
 const IRQ_CLOCK: u8 = 8;
 const IRQ_POWER: u8 = acpi::SCI;
 const IRQ_ATA: [u8; 2] = [14, 15];
@@ -188,6 +190,7 @@ pub struct Board {
     rtc: Rtc,
     uarts: Vec<Uart>,
     ata: [AtaChannel; 2],
+    floppy: Floppy,
     pci: Pci,
     bus_master: BusMaster,
     reset_control: ResetControl,
@@ -261,6 +264,7 @@ impl Board {
             rtc,
             uarts: vec![Uart::new(config.pace); config.serial_ports],
             ata,
+            floppy: Floppy::new(),
             pci,
             bus_master: BusMaster::default(),
             reset_control: ResetControl::default(),
@@ -294,6 +298,7 @@ impl Board {
             Chip::Power | Chip::AdvancedPower => (8, self.power.tick(now)),
             Chip::Pic => return self.interrupts.settle(),
             Chip::ControlB | Chip::DebugConsole | Chip::ResetControl => return,
+            Chip::Floppy => return self.carry_lines(),
             Chip::Vga | Chip::Dispi => return self.carry_vga(),
             Chip::PciAddress | Chip::FirmwareConsole => return,
             Chip::FwCfg => return self.serve_fw_cfg(),
@@ -326,6 +331,7 @@ impl Board {
             Chip::Rtc => self.rtc.read8(offset, now),
             Chip::Uart(index) => self.uarts[index].read8(offset, now),
             Chip::Ata(index) => self.ata[index].read8(offset, now),
+            Chip::Floppy => self.floppy.read8(offset, now),
             Chip::PciAddress => 0xff,
             Chip::FwCfg => self.fw_cfg.read8(offset, now),
             Chip::FirmwareConsole => self.firmware_console.read8(offset, now),
@@ -361,6 +367,7 @@ impl Board {
             Chip::Rtc => self.rtc.write8(offset, value, now),
             Chip::Uart(index) => self.uarts[index].write8(offset, value, now),
             Chip::Ata(index) => self.ata[index].write8(offset, value, now),
+            Chip::Floppy => self.floppy.write8(offset, value, now),
             Chip::PciAddress => {}
             Chip::FwCfg => self.fw_cfg.write8(offset, value, now),
             Chip::FirmwareConsole => self.firmware_console.write8(offset, value, now),
@@ -404,6 +411,7 @@ impl Board {
         self.power.reset();
         self.uarts.iter_mut().for_each(Uart::reset);
         self.ata.iter_mut().for_each(AtaChannel::reset);
+        self.floppy.reset();
         self.pci.reset();
         self.vga = Vga::default();
         self.fw_cfg.reset();
@@ -583,6 +591,8 @@ fn fixed_ports(serial_ports: usize) -> Result<PortMap, Overlap> {
         ports.claim(command..=command + 7, Chip::Ata(index), 0)?;
         ports.claim(control..=control, Chip::Ata(index), ata::CONTROL)?;
     }
+    ports.claim(0x3f2..=0x3f5, Chip::Floppy, 2)?;
+    ports.claim(0x3f7..=0x3f7, Chip::Floppy, 7)?;
     for range in [0x3b4..=0x3b5, 0x3ba..=0x3ba, 0x3c0..=0x3cf, 0x3d4..=0x3d5, 0x3da..=0x3da] {
         let offset = range.start() - vga::FIRST_PORT;
         ports.claim(range, Chip::Vga, offset)?;

@@ -9,6 +9,7 @@ pub mod debug_ports;
 pub mod device;
 pub mod disk;
 pub mod firmware;
+pub mod floppy;
 pub mod fw_cfg;
 pub mod interrupts;
 pub mod keyboard;

@@ -22,6 +22,8 @@ pub enum Chip {
     Uart(usize),
     /// A disk channel, by its index.
     Ata(usize),
+    /// The floppy disk controller.
+    Floppy,
     /// The display adapter's VGA ports.
     Vga,
     /// The display adapter's VBE ports.

@@ -17,7 +17,7 @@ use pagewalk_x86::image::Damaged;
 use pagewalk_x86::observe::Observer;
 
 /// The number of the format. It changes with everything that is kept of a machine.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A snapshot that can't be written or used.
 #[derive(thiserror::Error, Debug)]

@@ -27,6 +27,7 @@ impl Board {
         self.rtc.check()?;
         self.uarts.iter().try_for_each(Uart::check)?;
         self.ata.iter().try_for_each(AtaChannel::check)?;
+        self.floppy.check()?;
         self.bus_master.check()?;
         self.vga.check()?;
         let consoles = self.debug_console.output.is_sound() && self.firmware_console.output.is_sound();

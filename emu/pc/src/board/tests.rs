@@ -430,3 +430,13 @@ fn a_video_bios_stands_where_the_expansion_rom_register_says() {
     let none = Config { video_rom: Some(Vec::new()), ..Config::default() };
     assert_eq!(Board::new(none).unwrap_err(), BoardError::VideoRom(0));
 }
+
+#[test]
+fn the_floppy_controllers_reset_interrupts_on_request_6() {
+    let mut b = board();
+    b.firmware_defaults();
+    out(&mut b, 0x21, 0xbf, Ticks(0));
+    out(&mut b, 0x3f2, 0x0c, Ticks(0));
+    assert_eq!(wait(&mut b, Ticks(0)).map(|(vector, _)| vector), Some(0x0e));
+    assert_eq!(inb(&mut b, 0x3f4, Ticks(0)), 0x80);
+}

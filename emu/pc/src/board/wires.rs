@@ -22,6 +22,7 @@ impl Board {
         }
         self.interrupts.wire(IRQ_CLOCK, &mut self.rtc.irq);
         self.interrupts.wire(IRQ_POWER, &mut self.power.irq);
+        self.interrupts.wire(IRQ_FLOPPY, &mut self.floppy.irq);
         for (channel, irq) in self.ata.iter_mut().zip(IRQ_ATA) {
             self.interrupts.wire(irq, &mut channel.irq);
         }

@@ -3,22 +3,19 @@
 #   tests/run.sh                 everything that CI runs
 #   tests/run.sh --fuzz N        and fuzz for N instructions (default 20 million)
 #   tests/run.sh --boots N       and boot Linux N times (default 2) at random rates, on random processors, with random options
-#   tests/run.sh --memtest       and let memtest86+ complete a pass, which takes minutes
 #   tests/run.sh --bench         and the benchmarks against other emulators, side by side
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fuzz=20000000
 boots=2
-memtest=no
 bench=no
 while [ $# -gt 0 ]; do
     case "$1" in
         --fuzz) fuzz="${2:?--fuzz needs a number of instructions}"; shift 2 ;;
         --boots) boots="${2:?--boots needs a number of boots}"; shift 2 ;;
-        --memtest) memtest=yes; shift ;;
         --bench) bench=yes; shift ;;
-        *) echo "tests/run.sh: '$1' is no option; there are --fuzz N, --boots N, --memtest and --bench" >&2; exit 2 ;;
+        *) echo "tests/run.sh: '$1' is no option; there are --fuzz N, --boots N and --bench" >&2; exit 2 ;;
     esac
 done
 
@@ -117,9 +114,6 @@ cargo test --locked -p pagewalk-silicon -- --nocapture
 cargo test --profile checked --locked -p pagewalk-tests
 # bugs planted on purpose, one at a time: the suites must find each
 cargo test --profile checked --locked -p pagewalk-tests --features planted-bugs --test planted
-if [ "$memtest" = yes ]; then
-    cargo test --profile checked --locked -p pagewalk-tests --test mach -- --ignored --nocapture
-fi
 if [ "$bench" = yes ]; then
     tests/bench.sh
 fi

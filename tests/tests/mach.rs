@@ -175,7 +175,6 @@ fn memtest86_plus_finds_the_memory_that_there_is() {
 
 /// At 100 ns for an instruction: the test that looks whether bits fade waits for minutes, which then are few instructions.
 #[test]
-#[ignore = "takes minutes: tests/run.sh --memtest"]
 fn memtest86_plus_completes_a_pass_without_an_error() {
     let mut machine = memtest(100_000);
     let mut screen = String::new();

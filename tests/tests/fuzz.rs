@@ -5,6 +5,7 @@ use pagewalk_loader::{Kind, Plan, Start};
 use pagewalk_pc::board::{Board, Config, Input};
 use pagewalk_pc::disk::Disk;
 use pagewalk_pc::machine::{Machine, Parts};
+use pagewalk_pc::mouse::Movement;
 use pagewalk_tests::metamorphic::{install, random_plan, raw_bytes};
 use pagewalk_tests::number;
 use pagewalk_x86::bus::Bus;
@@ -62,6 +63,13 @@ fn nothing_that_a_guest_does_harms_the_host() {
             }
             machine.give(Input::Serial { port: 0, bytes: vec![random.bits() as u8] });
             machine.give(Input::Keys(vec![random.bits() as u8]));
+            let [right, up] = [random.bits() as i16, random.bits() as i16];
+            machine.give(Input::Mouse(Movement {
+                right,
+                up,
+                wheel: random.bits() as i8,
+                buttons: random.bits() as u8,
+            }));
         }
         machine.take_serial();
     }

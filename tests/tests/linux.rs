@@ -78,7 +78,13 @@ fn debians_686_kernel_has_all_hardware_and_warns_of_nothing_that_it_does_not_war
         assert!(found.contains(name), "{line} is not {name} in\n{interrupts}");
     }
     assert_eq!(here.last("poweroff -f"), POWERED_OFF, "{}", here.text());
-    for line in ["ACPI: PM-Timer IO Port: 0x608", "IOAPIC[0]: apic_id 0", "reboot: Power down"] {
+    for line in [
+        "ACPI: PM-Timer IO Port: 0x608",
+        "IOAPIC[0]: apic_id 0",
+        "serio: i8042 KBD port at 0x60,0x64 irq 1",
+        "serio: i8042 AUX port at 0x60,0x64 irq 12",
+        "reboot: Power down",
+    ] {
         assert!(here.text().contains(line), "no '{line}' in\n{}", here.text());
     }
 

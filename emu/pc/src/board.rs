@@ -15,6 +15,7 @@ use crate::fw_cfg::{Facts, File, FwCfg};
 use crate::interrupts::{Interrupts, SOURCES};
 use crate::keyboard::KeyboardController;
 use crate::memory::{LOW_LIMIT, Layout, MemoryMap};
+use crate::mouse::Movement;
 use crate::pci::bus_master::BusMaster;
 use crate::pci::{self, Pci};
 use crate::pit::Pit;
@@ -47,6 +48,7 @@ const ATA_PORTS: [(u16, u16); 2] = [(0x1f0, 0x3f6), (0x170, 0x376)];
 /// Interrupt requests. The serial ports and disk channels by index.
 const IRQ_TIMER: u8 = 0;
 const IRQ_KEYBOARD: u8 = 1;
+const IRQ_MOUSE: u8 = 12;
 const IRQ_SERIAL: [u8; 2] = [4, 3];
 const IRQ_FLOPPY: u8 = 6;
 const IRQ_CLOCK: u8 = 8;
@@ -170,6 +172,8 @@ pub enum Input {
     },
     /// Keys are pressed and released: scan code set 1 bytes.
     Keys(Vec<u8>),
+    /// The mouse is moved, turned or pressed.
+    Mouse(Movement),
 }
 
 /// The board around the processor.
@@ -473,6 +477,10 @@ impl Board {
             }
             Input::Keys(set_1) => {
                 self.keyboard.press(set_1, now);
+                self.settle(Chip::Keyboard, now);
+            }
+            Input::Mouse(movement) => {
+                self.keyboard.move_mouse(*movement, now);
                 self.settle(Chip::Keyboard, now);
             }
         }

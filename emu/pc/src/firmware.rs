@@ -128,7 +128,8 @@ fn data_area(board: &Board) -> Vec<(u16, Vec<u8>)> {
     let disks = (0..4).filter(|&index| board.disk(index).is_some()).count();
     let serial = board.serial_ports();
     // Colour 80x25 at start; the coprocessor as in CMOS; how many serial ports.
-    let equipment = 0x20 | u16::from(board.rtc().memory(0x14) & 0x02) | (serial as u16) << 9;
+    // 80x25 in colour, a pointing device, a coprocessor if there is one, serial ports
+    let equipment = 0x24 | u16::from(board.rtc().memory(0x14) & 0x02) | (serial as u16) << 9;
     let mut cells: Vec<_> = SERIAL_PORTS
         .iter()
         .take(serial)
@@ -226,7 +227,7 @@ pub(crate) fn leave_defaults(board: &mut Board) {
             board.port_write(first + register, Size::Byte, value, POWER_ON);
         }
     }
-    // The keyboard controller: self-test, then translation, interrupt, system flag, no auxiliary device.
+    // The keyboard controller: self-test, then translation, interrupt, system flag, the mouse off.
     board.port_write(0x64, Size::Byte, 0xaa, POWER_ON);
     board.port_read(0x60, Size::Byte, POWER_ON);
     board.port_write(0x64, Size::Byte, 0x60, POWER_ON);

@@ -1,12 +1,12 @@
 //! The keyboard controller, an Intel 8042 with the program of the PC AT's (IBM Technical Reference, "Keyboard
 //! Controller"; PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary Device Controller"), and the
-//! keyboard at its end.
+//! keyboard at its end; the mouse at its auxiliary line is [`crate::mouse`]'s.
 //!
-//! Left out: the auxiliary device (no mouse: its commands do nothing, as on an AT), scan code set 3, typematic repeat
-//! (the host sends repeats if it wants them), the keyboard lock and the security password.
-//! `Choice:` the controller answers at once; the keyboard takes 100 microseconds a byte, where a real one takes 900.
+//! Left out: scan code set 3, typematic repeat (the host sends repeats if it wants them), the keyboard lock and the security password.
+//! `Choice:` the controller answers at once; a device takes 100 microseconds a byte, where a real one takes 900.
 
 use crate::device::{IrqLine, PortDevice, Timed};
+use crate::mouse::{Mouse, Movement};
 use pagewalk_x86::bus::Ticks;
 use pagewalk_x86::image::Damaged;
 use serde::{Deserialize, Serialize};
@@ -20,16 +20,21 @@ const STATUS_OUTPUT_FULL: u8 = 1 << 0;
 const STATUS_SYSTEM: u8 = 1 << 2;
 const STATUS_COMMAND: u8 = 1 << 3;
 const STATUS_UNLOCKED: u8 = 1 << 4;
+/// The byte in the output buffer is the mouse's.
+const STATUS_AUXILIARY: u8 = 1 << 5;
 
 // The command byte, byte 0 of the controller's RAM.
 const CONFIG_INTERRUPT: u8 = 1 << 0;
+const CONFIG_AUXILIARY_INTERRUPT: u8 = 1 << 1;
 const CONFIG_SYSTEM: u8 = 1 << 2;
 const CONFIG_DISABLED: u8 = 1 << 4;
+const CONFIG_AUXILIARY_DISABLED: u8 = 1 << 5;
 const CONFIG_TRANSLATE: u8 = 1 << 6;
 
 const OUTPUT_RUN: u8 = 1 << 0;
 const OUTPUT_A20: u8 = 1 << 1;
 const OUTPUT_IRQ1: u8 = 1 << 4;
+const OUTPUT_IRQ12: u8 = 1 << 5;
 /// Clock and data lines of both devices, idle high.
 const OUTPUT_IDLE: u8 = 0xcc;
 /// Keyboard not locked, colour display jumper.
@@ -83,8 +88,18 @@ enum Expects {
     OutputPort,
     /// A byte to give back as if the keyboard had sent it.
     Echo,
-    /// An argument of a command that does nothing here.
-    Ignored,
+    /// A byte to give back as if the mouse had sent it.
+    AuxiliaryEcho,
+    /// A command or argument for the mouse.
+    ForMouse,
+}
+
+/// Who a byte in the output buffer comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+enum Source {
+    /// The controller, or the keyboard.
+    Keyboard,
+    Mouse,
 }
 
 /// The keyboard.
@@ -207,27 +222,30 @@ impl Keyboard {
     }
 }
 
-/// The controller with its keyboard.
+/// The controller with its keyboard and its mouse.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyboardController {
     keyboard: Keyboard,
+    mouse: Mouse,
     ram: [u8; 32],
     output_port: u8,
-    output: Option<u8>,
+    output: Option<(u8, Source)>,
     /// What port 60h reads while the output buffer is empty: the last byte again.
     last_output: u8,
     /// Answers of the controller that found the output buffer full.
-    replies: VecDeque<u8>,
+    replies: VecDeque<(u8, Source)>,
     expects: Expects,
     system_flag: bool,
     last_was_command: bool,
     /// A break prefix has been swallowed by the translation.
     break_pending: bool,
-    /// When the next byte of the keyboard or of `replies` may fill the output buffer.
+    /// When the next byte of a device or of `replies` may fill the output buffer.
     ready: Ticks,
     reset_pulse: bool,
     /// Output buffer full, to the interrupt controller.
     pub irq: IrqLine,
+    /// Output buffer full with a byte of the mouse.
+    pub mouse_irq: IrqLine,
 }
 
 impl Default for KeyboardController {
@@ -237,12 +255,13 @@ impl Default for KeyboardController {
 }
 
 impl KeyboardController {
-    /// At power-on: outputs high (so A20 is let through), keyboard on, no interrupts.
+    /// At power-on: outputs high (so A20 is let through), keyboard on, mouse off, no interrupts.
     pub fn new() -> KeyboardController {
         let mut ram = [0; 32];
-        ram[0] = CONFIG_TRANSLATE;
+        ram[0] = CONFIG_TRANSLATE | CONFIG_AUXILIARY_DISABLED;
         KeyboardController {
             keyboard: Keyboard::new(),
+            mouse: Mouse::new(),
             ram,
             output_port: OUTPUT_IDLE | OUTPUT_RUN | OUTPUT_A20,
             output: None,
@@ -255,18 +274,21 @@ impl KeyboardController {
             ready: Ticks(0),
             reset_pulse: false,
             irq: IrqLine::default(),
+            mouse_irq: IrqLine::default(),
         }
     }
 
     /// The board's reset.
     pub fn reset(&mut self) {
-        let mut irq = self.irq;
+        let (mut irq, mut mouse_irq) = (self.irq, self.mouse_irq);
         irq.set(false);
-        *self = KeyboardController { irq, ..KeyboardController::new() };
+        mouse_irq.set(false);
+        *self = KeyboardController { irq, mouse_irq, ..KeyboardController::new() };
     }
 
-    /// Refuses what the controller and the keyboard can't hold.
+    /// Refuses what the controller and its devices can't hold.
     pub(crate) fn check(&self) -> Result<(), Damaged> {
+        self.mouse.check()?;
         let queues = self.keyboard.answers.len() <= ANSWERS
             && self.keyboard.typed.len() <= TYPED
             && self.replies.len() <= ANSWERS;
@@ -277,10 +299,24 @@ impl KeyboardController {
     /// Keys pressed and released, as scan code set 1 bytes.
     pub fn press(&mut self, set_1: &[u8], now: Ticks) {
         if !self.keyboard.has_byte() {
-            self.ready = self.ready.max(Ticks(now.0.saturating_add(BYTE_TIME)));
+            self.delay(now);
         }
         self.keyboard.press(set_1);
         self.advance(now);
+    }
+
+    /// The mouse is moved, turned or pressed.
+    pub fn move_mouse(&mut self, movement: Movement, now: Ticks) {
+        if !self.mouse.has_byte() {
+            self.delay(now);
+        }
+        self.mouse.move_by(movement);
+        self.advance(now);
+    }
+
+    /// The next byte of a device takes its time.
+    fn delay(&mut self, now: Ticks) {
+        self.ready = self.ready.max(Ticks(now.0.saturating_add(BYTE_TIME)));
     }
 
     /// Whether the controller lets address line 20 through.
@@ -298,15 +334,25 @@ impl KeyboardController {
         self.config() & (CONFIG_INTERRUPT | CONFIG_DISABLED) == CONFIG_INTERRUPT
     }
 
+    /// Whether the mouse would.
+    pub fn mouse_could_interrupt(&self) -> bool {
+        let bits = CONFIG_AUXILIARY_INTERRUPT | CONFIG_AUXILIARY_DISABLED;
+        self.config() & bits == CONFIG_AUXILIARY_INTERRUPT
+    }
+
     fn config(&self) -> u8 {
         self.ram[0]
     }
 
     fn reply(&mut self, byte: u8) {
+        self.reply_from(byte, Source::Keyboard);
+    }
+
+    fn reply_from(&mut self, byte: u8, source: Source) {
         if self.output.is_none() && self.replies.is_empty() {
-            self.output = Some(byte);
+            self.output = Some((byte, source));
         } else if self.replies.len() < ANSWERS {
-            self.replies.push_back(byte);
+            self.replies.push_back((byte, source));
         }
     }
 
@@ -325,17 +371,28 @@ impl KeyboardController {
 
     fn advance(&mut self, now: Ticks) {
         while self.output.is_none() && self.ready <= now {
-            if let Some(byte) = self.replies.pop_front() {
-                self.output = Some(byte);
-            } else if self.config() & CONFIG_DISABLED != 0 {
-                break;
-            } else if let Some(byte) = self.keyboard.send() {
-                self.output = self.translate(byte);
+            if let Some(reply) = self.replies.pop_front() {
+                self.output = Some(reply);
+            } else if let Some(byte) = self.of_keyboard() {
+                self.output = self.translate(byte).map(|byte| (byte, Source::Keyboard));
+            } else if self.has_mouse_byte() {
+                self.output = self.mouse.send().map(|byte| (byte, Source::Mouse));
             } else {
                 break;
             }
         }
-        self.irq.set(self.output.is_some() && self.config() & CONFIG_INTERRUPT != 0);
+        let full = |source| self.output.is_some_and(|(_, from)| from == source);
+        let (keyboard, mouse) = (full(Source::Keyboard), full(Source::Mouse));
+        self.irq.set(keyboard && self.config() & CONFIG_INTERRUPT != 0);
+        self.mouse_irq.set(mouse && self.config() & CONFIG_AUXILIARY_INTERRUPT != 0);
+    }
+
+    fn of_keyboard(&mut self) -> Option<u8> {
+        (self.config() & CONFIG_DISABLED == 0).then(|| self.keyboard.send()).flatten()
+    }
+
+    fn has_mouse_byte(&self) -> bool {
+        self.config() & CONFIG_AUXILIARY_DISABLED == 0 && self.mouse.has_byte()
     }
 
     /// A controller command: IBM's table "Controller Commands".
@@ -347,19 +404,22 @@ impl KeyboardController {
                 self.system_flag = true;
                 self.reply(SELF_TEST_PASSED);
             }
-            // Interface test: no error.
-            0xab => self.reply(0),
+            0xa7 => self.ram[0] |= CONFIG_AUXILIARY_DISABLED,
+            0xa8 => self.ram[0] &= !CONFIG_AUXILIARY_DISABLED,
+            // Interface tests: no error.
+            0xa9 | 0xab => self.reply(0),
             0xad => self.ram[0] |= CONFIG_DISABLED,
             0xae => self.ram[0] &= !CONFIG_DISABLED,
             0xc0 => self.reply(INPUT_PORT),
             0xd0 => {
                 let irq1 = if self.irq.level() { OUTPUT_IRQ1 } else { 0 };
-                self.reply(self.output_port | irq1);
+                let irq12 = if self.mouse_irq.level() { OUTPUT_IRQ12 } else { 0 };
+                self.reply(self.output_port | irq1 | irq12);
             }
             0xd1 => self.expects = Expects::OutputPort,
             0xd2 => self.expects = Expects::Echo,
-            // For the auxiliary device, which is not there.
-            0xd3 | 0xd4 => self.expects = Expects::Ignored,
+            0xd3 => self.expects = Expects::AuxiliaryEcho,
+            0xd4 => self.expects = Expects::ForMouse,
             // Undocumented: A20 off and on in one command (HP Vectra, and clones since).
             0xdd => self.output_port &= !OUTPUT_A20,
             0xdf => self.output_port |= OUTPUT_A20,
@@ -374,7 +434,7 @@ impl KeyboardController {
             Expects::ForKeyboard => {
                 // Manual: writing to the keyboard enables its interface.
                 self.ram[0] &= !CONFIG_DISABLED;
-                self.ready = self.ready.max(Ticks(now.0.saturating_add(BYTE_TIME)));
+                self.delay(now);
                 self.keyboard.command(value);
             }
             Expects::Ram(0) => {
@@ -387,7 +447,12 @@ impl KeyboardController {
                 self.reset_pulse |= value & OUTPUT_RUN == 0;
             }
             Expects::Echo => self.reply(value),
-            Expects::Ignored => {}
+            Expects::AuxiliaryEcho => self.reply_from(value, Source::Mouse),
+            Expects::ForMouse => {
+                self.ram[0] &= !CONFIG_AUXILIARY_DISABLED;
+                self.delay(now);
+                self.mouse.command(value);
+            }
         }
     }
 }
@@ -397,10 +462,11 @@ impl PortDevice for KeyboardController {
         self.advance(now);
         match offset {
             DATA => {
-                if let Some(byte) = self.output.take() {
+                if let Some((byte, _)) = self.output.take() {
                     self.last_output = byte;
-                    self.ready = self.ready.max(Ticks(now.0.saturating_add(BYTE_TIME)));
+                    self.delay(now);
                     self.irq.set(false);
+                    self.mouse_irq.set(false);
                 }
                 self.last_output
             }
@@ -408,6 +474,7 @@ impl PortDevice for KeyboardController {
                 let flag = |on: bool, bit: u8| if on { bit } else { 0 };
                 STATUS_UNLOCKED
                     | flag(self.output.is_some(), STATUS_OUTPUT_FULL)
+                    | flag(self.output.is_some_and(|(_, from)| from == Source::Mouse), STATUS_AUXILIARY)
                     | flag(self.system_flag, STATUS_SYSTEM)
                     | flag(self.last_was_command, STATUS_COMMAND)
             }
@@ -434,7 +501,8 @@ impl Timed for KeyboardController {
     fn tick(&mut self, now: Ticks) -> Option<Ticks> {
         self.advance(now);
         let keyboard = self.keyboard.has_byte() && self.config() & CONFIG_DISABLED == 0;
-        (self.output.is_none() && (keyboard || !self.replies.is_empty())).then_some(self.ready)
+        let waits = keyboard || self.has_mouse_byte() || !self.replies.is_empty();
+        (self.output.is_none() && waits).then_some(self.ready)
     }
 }
 
@@ -651,14 +719,65 @@ mod tests {
         assert_eq!(b.read(), Some(0x77));
     }
 
-    #[test]
-    fn there_is_no_auxiliary_device() {
+    /// With the mouse on, and its interrupt.
+    fn with_mouse() -> Bench {
         let mut b = Bench::new();
-        b.command(0xa9);
-        assert_eq!(b.read(), None);
+        b.command(0xa8);
+        b.command(0x60);
+        b.data(CONFIG_INTERRUPT | CONFIG_AUXILIARY_INTERRUPT | CONFIG_SYSTEM);
+        b
+    }
+
+    fn to_mouse(b: &mut Bench, byte: u8) -> Vec<u8> {
         b.command(0xd4);
-        b.data(0xff);
+        b.data(byte);
+        b.read_all()
+    }
+
+    #[test]
+    fn the_mouse_is_spoken_to_through_d4_and_answers_with_status_bit_5_and_irq_12() {
+        let mut b = with_mouse();
+        assert_eq!(b.ask(0xa9), Some(0));
+        assert_eq!(to_mouse(&mut b, 0xff), [0xfa, 0xaa, 0x00]);
+        b.command(0xd4);
+        b.data(0xf4);
+        b.now = b.chip.tick(b.now).unwrap();
+        assert_eq!(b.status() & (STATUS_AUXILIARY | STATUS_OUTPUT_FULL), 0x21);
+        assert!(b.chip.mouse_irq.level() && !b.chip.irq.level());
+        // in the output port, too: bit 5
+        b.command(0xd0);
+        assert_eq!(b.read_all(), [0xfa, 0xef]);
+        assert!(!b.chip.mouse_irq.level());
+        b.chip.move_mouse(Movement { right: 2, ..Movement::default() }, b.now);
+        assert_eq!(b.read_all(), [0x08, 2, 0]);
+        // the keyboard's bytes have neither
+        b.chip.press(&[0x1e], b.now);
+        b.now = b.chip.tick(b.now).unwrap();
+        assert_eq!(b.status() & (STATUS_AUXILIARY | STATUS_OUTPUT_FULL), 1);
+        assert!(!b.chip.mouse_irq.level() && b.chip.irq.level());
+    }
+
+    #[test]
+    fn a_disabled_auxiliary_interface_holds_the_mouse_back() {
+        let mut b = with_mouse();
+        to_mouse(&mut b, 0xf4);
+        b.command(0xa7);
+        assert_eq!(b.ask(0x20).unwrap() & CONFIG_AUXILIARY_DISABLED, CONFIG_AUXILIARY_DISABLED);
+        b.chip.move_mouse(Movement { up: 1, ..Movement::default() }, b.now);
         assert_eq!(b.read(), None);
+        b.command(0xa8);
+        assert_eq!(b.ask(0x20).unwrap() & CONFIG_AUXILIARY_DISABLED, 0);
+        assert_eq!(b.read_all(), [0x08, 0, 1]);
+    }
+
+    #[test]
+    fn d3_gives_a_byte_back_as_if_the_mouse_had_sent_it() {
+        let mut b = with_mouse();
+        b.command(0xd3);
+        b.data(0x5a);
+        assert_eq!(b.status() & (STATUS_AUXILIARY | STATUS_OUTPUT_FULL), 0x21);
+        assert!(b.chip.mouse_irq.level());
+        assert_eq!(b.read(), Some(0x5a));
     }
 
     #[test]

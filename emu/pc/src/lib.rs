@@ -15,6 +15,7 @@ pub mod interrupts;
 pub mod keyboard;
 pub mod machine;
 pub mod memory;
+pub mod mouse;
 pub mod pci;
 pub mod pic;
 pub mod pit;

@@ -17,6 +17,7 @@ impl Board {
     pub(super) fn carry_lines(&mut self) {
         self.interrupts.wire(IRQ_TIMER, &mut self.pit.out0);
         self.interrupts.wire(IRQ_KEYBOARD, &mut self.keyboard.irq);
+        self.interrupts.wire(IRQ_MOUSE, &mut self.keyboard.mouse_irq);
         for (uart, irq) in self.uarts.iter_mut().zip(IRQ_SERIAL) {
             self.interrupts.wire(irq, &mut uart.irq);
         }
@@ -33,6 +34,7 @@ impl Board {
         let line = |irq: u8, live: bool| u16::from(live) << irq;
         let mut lines = line(IRQ_TIMER, self.pit.could_interrupt())
             | line(IRQ_KEYBOARD, self.keyboard.could_interrupt())
+            | line(IRQ_MOUSE, self.keyboard.mouse_could_interrupt())
             | line(IRQ_CLOCK, self.rtc.could_interrupt())
             | line(IRQ_POWER, self.power.could_interrupt());
         for (uart, irq) in self.uarts.iter().zip(IRQ_SERIAL) {

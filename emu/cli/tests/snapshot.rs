@@ -110,7 +110,7 @@ fn what_is_no_snapshot_is_refused_in_one_sentence_and_by_a_status_of_its_own() {
     for (bytes, sentence) in [
         (&b"\x7fELF"[..], "is no snapshot of pagewalk's: it was made by something else"),
         (&[], "is no snapshot of pagewalk's: it was made by something else"),
-        (&version, "has format 99, and this pagewalk reads format 1: load it with the pagewalk that made it"),
+        (&version, "has format 99, and this pagewalk reads format 2: load it with the pagewalk that made it"),
         (&header, "is damaged: its header has another sum; make it again, or copy it again"),
         (&middle, "is damaged: its stream has another sum; make it again, or copy it again"),
         (&good[..good.len() - 1], "and should have"),

@@ -149,6 +149,15 @@ impl FwCfg {
         byte
     }
 
+    /// The selected item's next bytes, zeros behind its end.
+    pub fn next_bytes(&mut self, out: &mut [u8]) {
+        let rest = self.item().and_then(|item| item.get(self.position..)).unwrap_or_default();
+        let (some, none) = out.split_at_mut(rest.len().min(out.len()));
+        some.copy_from_slice(&rest[..some.len()]);
+        none.fill(0);
+        self.position = self.position.saturating_add(out.len());
+    }
+
     fn select(&mut self, item: u16) {
         (self.selected, self.position) = (item, 0);
     }
@@ -304,5 +313,19 @@ mod tests {
         assert_eq!(device.begin(request(0x02, 3)), Transfer { to: Some(0x9000), len: 3, answer: 0 });
         assert_eq!((device.next_byte(), device.next_byte()), (b'p', b'c'));
         assert_eq!(device.begin(request(0x10, 3)).answer, 1);
+    }
+
+    #[test]
+    fn bytes_at_once_are_those_one_after_another() {
+        let (mut one, mut other) = (device(), device());
+        for item in [SIGNATURE, DIRECTORY, FIRST_FILE, 0x7fff] {
+            one.select(item);
+            other.select(item);
+            for len in [0, 1, 3, 100, 5000] {
+                let mut bytes = vec![0xff; len];
+                one.next_bytes(&mut bytes);
+                assert_eq!(bytes, (0..len).map(|_| other.next_byte()).collect::<Vec<_>>(), "{item:#x}");
+            }
+        }
     }
 }

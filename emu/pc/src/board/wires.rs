@@ -193,10 +193,12 @@ impl Board {
         if let Some(to) = transfer.to {
             let end = to.saturating_add(u64::from(transfer.len));
             let mut at = to;
+            let mut data = [0; PIECE];
             while at < end {
                 let piece = (PIECE - at as usize % PIECE).min((end - at) as usize);
-                let data: Vec<u8> = (0..piece).map(|_| self.fw_cfg.next_byte()).collect();
-                self.dma_write(at, &data);
+                let data = &mut data[..piece];
+                self.fw_cfg.next_bytes(data);
+                self.dma_write(at, data);
                 at += piece as u64;
             }
         }
